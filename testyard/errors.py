@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Everything that can go wrong, by whose business it is.
+
+    TestyardError
+    ├── RequestError      the requester's: never retried, parked or answered with the field's name
+    ├── ResultError       a stored result or message that cannot be read
+    ├── SettingsError     the operator's: a setting is missing or wrong
+    ├── TestbedError      ours or the host's: the request is tried again
+    ├── BrokerError       RabbitMQ: tried again with backoff
+    ├── StoreError        Swift: tried again with backoff
+    └── CancelledRun      someone asked for it
+
+Anything else is a bug and is reported as one.
+"""
+
+from __future__ import annotations
+
+
+class TestyardError(Exception):
+    """Root of the tree; carries what a person needs to act.
+
+    ``brief`` is one line, ``details`` may be several, ``resolution`` says what to do.
+    """
+
+    __test__ = False  # its name begins with Test; pytest must not collect it
+
+    def __init__(self, brief: str, *, details: str = "", resolution: str = "") -> None:
+        super().__init__(brief)
+        self.brief = brief
+        self.details = details
+        self.resolution = resolution
+
+    def __str__(self) -> str:
+        return "\n".join(part for part in (self.brief, self.details, self.resolution) if part)
+
+
+class RequestError(TestyardError):
+    """A test request that can never work. ``field`` names the offending part."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+        self.problem = problem
+
+
+class ResultError(TestyardError):
+    """A result, path or message in the store or on the wire that cannot be read."""
+
+
+class SettingsError(TestyardError):
+    """A setting is missing or wrong."""
+
+
+class TestbedError(TestyardError):
+    """The testbed could not be made or was lost; not the package's fault."""
+
+
+class BrokerError(TestyardError):
+    """The message broker could not be reached, or refused."""
+
+
+class StoreError(TestyardError):
+    """The object store could not be reached, or refused."""
+
+
+class CancelledRun(TestyardError):  # noqa: N818  it is a decision, not an error
+    """The run was asked to end."""

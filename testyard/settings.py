@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Settings of every part: one TOML file, each value overridable by environment.
+
+The file is named by ``TESTYARD_CONFIG``. A value's environment variable is ``TESTYARD_`` plus
+section and key, e.g. ``TESTYARD_BROKER__URL``. The environment wins. Secrets belong in one of the
+two, never on a command line. docs/settings.md lists every key.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from testyard.errors import SettingsError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Broker(_Section):
+    """RabbitMQ. ``url`` is an AMQP URI: ``amqp[s]://user:password@host:port/vhost?heartbeat=60``."""
+
+    url: SecretStr = SecretStr("amqp://guest:guest@127.0.0.1:5672/%2F")
+
+
+class Store(_Section):
+    """OpenStack Swift. ``auth_version`` 1 (``user`` = ``account:user``) or 3 (Keystone)."""
+
+    auth_version: Literal["1", "3"] = "3"
+    auth_url: str = ""
+    user: str = ""
+    key: SecretStr = SecretStr("")
+    project: str = ""
+    user_domain: str = "Default"
+    project_domain: str = "Default"
+    region: str = ""
+    public_url: str = Field(
+        default="", description="account URL that readers use, without a slash at the end"
+    )
+    retries: int = Field(default=5, ge=0, description="attempts after the first, with 1, 2, 4, … s between")
+
+
+class Database(_Section):
+    """The index: any SQLAlchemy URL (``sqlite:///…``, ``postgresql+psycopg://…``)."""
+
+    url: SecretStr = SecretStr("sqlite:///testyard.db")
+
+
+class Site(_Section):
+    """The web site."""
+
+    url: str = Field(default="", description="address that people use, without a slash at the end")
+
+
+class Topology(_Section):
+    """What exists: queues are declared for every combination."""
+
+    releases: tuple[str, ...] = ()
+    architectures: tuple[str, ...] = ()
+    contexts: tuple[str, ...] = ("ubuntu", "huge", "ppa", "upstream")
+
+
+class Timeouts(_Section):
+    """autopkgtest's own limits, in seconds."""
+
+    short: int = 300
+    install: int = 3000
+    test: int = 10000
+    copy_files: int = 900
+    build: int = 20000
+
+
+class Worker(_Section):
+    """One worker process."""
+
+    name: str = Field(default_factory=socket.gethostname)
+    slots: int = Field(default=1, ge=1, le=64, description="runs at the same time")
+    testbed: Literal["unshare", "null"] = "unshare"
+    testbed_user: str = Field(default="", description="account that testbeds run as when the worker is root")
+    work_dir: Path = Path("/var/lib/testyard/work")
+    tree_dir: Path = Path("/var/lib/testyard/trees")
+    tree_max_age: int = Field(default=86400, description="seconds after which a root tree is made anew")
+    lease: int = Field(default=60, ge=2, description="seconds after which a silent worker's claim is void")
+    timeouts: Timeouts = Timeouts()
+    source_dir: Path | None = Field(
+        default=None, description="folder of unpacked source packages tested from there"
+    )
+    max_log_bytes: int = Field(default=200 * 1024 * 1024, description="the log is cut beyond this size")
+    max_artifacts_bytes: int = Field(
+        default=1024 * 1024 * 1024, description="artifacts are cut beyond this size"
+    )
+
+
+class Index(_Section):
+    """The index function."""
+
+    sweep_interval: int = Field(default=300, ge=1, description="seconds between two sweeps over the store")
+
+
+class Settings(BaseSettings):
+    """All sections, validated and frozen."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TESTYARD_", env_nested_delimiter="__", frozen=True, extra="ignore"
+    )
+
+    broker: Broker = Broker()
+    store: Store = Store()
+    database: Database = Database()
+    site: Site = Site()
+    topology: Topology = Topology()
+    worker: Worker = Field(default_factory=Worker)
+    index: Index = Index()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then environment, then the TOML file."""
+        config = os.environ.get("TESTYARD_CONFIG")
+        sources: list[PydanticBaseSettingsSource] = [init_settings, env_settings]
+        if config:
+            sources.append(TomlConfigSettingsSource(settings_cls, toml_file=config))
+        return tuple(sources)
+
+
+def load_settings() -> Settings:
+    """Read the settings.
+
+    Raises SettingsError naming the key, or the file that ``TESTYARD_CONFIG`` names and that is
+    missing or no TOML.
+    """
+    config = os.environ.get("TESTYARD_CONFIG")
+    if config and not Path(config).is_file():
+        raise SettingsError(
+            f"TESTYARD_CONFIG: no file {config}",
+            resolution="Name an existing settings file, or unset the variable.",
+        )
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()]
+        raise SettingsError("The settings are wrong.", details="\n".join(lines)) from error
+    except ValueError as error:
+        raise SettingsError(f"{config}: not a TOML file", details=str(error)) from error
