@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The tables. Times are Unix seconds, UTC."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+#: One stored run each.
+run = Table(
+    "run",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("container", Text, nullable=False),
+    Column("release", Text, nullable=False),
+    Column("architecture", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("triggers", Text, nullable=False, default=""),
+    Column("env", Text, nullable=False, default=""),
+    Column("requester", Text),
+    Column("request_id", Text),
+    Column("exit_code", Integer, nullable=False),
+    Column("duration", Integer, nullable=False),
+    Column("completed", Float, nullable=False),
+    Column("phases", JSON, nullable=False, default=list),
+    Column("facts", JSON, nullable=False, default=dict),
+    UniqueConstraint("source", "release", "architecture", "run_id", "container"),
+    Index("run_completed", "completed"),
+    Index("run_request_id", "request_id"),
+    Index("run_run_id", "run_id"),
+)
+
+#: One test of a run each, in the summary's order. ``seconds`` is null where it was not measured.
+subtest = Table(
+    "subtest",
+    metadata,
+    Column("run", Integer, ForeignKey("run.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("reason", Text, nullable=False, default=""),
+    Column("seconds", Float),
+)
+
+#: One request each that we have heard of, from its acceptance to the end.
+request = Table(
+    "request",
+    metadata,
+    Column("request_id", Text, primary_key=True),
+    Column("queue", Text, nullable=False),
+    Column("package", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("accepted", Float),
+    Column("taken", Float),
+    Column("updated", Float, nullable=False),
+    Column("worker", Text, nullable=False, default=""),
+    Column("attempt", Integer, nullable=False, default=0),
+    Column("reason", Text, nullable=False, default=""),
+    Column("parameters", JSON, nullable=False, default=dict),
+    Column("phases", JSON, nullable=False, default=list),
+    Column("log_tail", Text, nullable=False, default=""),
+    Column("log_end", Integer, nullable=False, default=0),
+    Column("container", Text),
+    Column("path", Text),
+    Index("request_state", "state", "accepted"),
+)
+
+#: How many messages wait in each queue, as the status function last saw it.
+queue_length = Table(
+    "queue_length",
+    metadata,
+    Column("queue", Text, primary_key=True),
+    Column("messages", Integer, nullable=False),
+    Column("consumers", Integer, nullable=False),
+    Column("updated", Float, nullable=False),
+)

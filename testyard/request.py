@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A test request: what is asked, and the queue body that carries it.
+
+The body is ``<package>``, then LF (or, from older publishers, one blank), then a JSON object, all
+UTF-8; the object may be absent. Keys and forms are those of Ubuntu's autopkgtest-cloud, so its
+clients need no change. Unknown keys are kept and passed on.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from testyard import fields
+from testyard.errors import RequestError
+
+#: A body larger than this is no test request. The largest that britney has sent is a few kB.
+MAX_BODY_BYTES = 256 * 1024
+
+#: The trigger that asks for a run without any package from the proposed pocket.
+MIGRATION_REFERENCE = "migration-reference/0"
+
+
+@dataclass(frozen=True)
+class TestRequest:
+    """One validated request; built by `parse_body` or `make_request` only.
+
+    ``parameters`` is the JSON object as it came, unknown keys included.
+    """
+
+    __test__ = False
+
+    package: str
+    triggers: tuple[str, ...] = ()
+    ppas: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    test_git: str | None = None
+    build_git: str | None = None
+    all_proposed: bool = False
+    testname: str | None = None
+    requester: str | None = None
+    submit_time: str | None = None
+    swiftuser: str | None = None
+    readable_by: tuple[str, ...] = ()
+    uuid: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def private(self) -> bool:
+        """True if only named people may see this run: in every queue, page, feed, log and store."""
+        return bool(self.swiftuser or self.readable_by)
+
+    @property
+    def trigger_sources(self) -> tuple[str, ...]:
+        """Source packages to take from the proposed pocket."""
+        return tuple(t.split("/", 1)[0] for t in self.triggers if t != MIGRATION_REFERENCE)
+
+    def body(self) -> bytes:
+        """The queue body in the form that every consumer reads: LF before the JSON."""
+        return f"{self.package}\n{json.dumps(dict(self.parameters))}".encode()
+
+
+def parse_body(body: bytes) -> TestRequest:
+    """Read a queue body.
+
+    Raises RequestError whose ``field`` is ``body``, ``package`` or the JSON key that is wrong.
+    """
+    if len(body) > MAX_BODY_BYTES:
+        raise RequestError("body", f"{len(body)} bytes; at most {MAX_BODY_BYTES} are taken")
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise RequestError("body", f"not UTF-8 (byte {error.start})") from error
+    parts = re.split(r"[ \t\n]", text.strip(), maxsplit=1)
+    return make_request(parts[0], _parse_object(parts[1]) if len(parts) == 2 else {})
+
+
+def make_request(package: str, parameters: Mapping[str, Any]) -> TestRequest:
+    """Validate a package name and request parameters (the JSON object's keys).
+
+    Raises RequestError naming the key that is wrong and what would be right.
+    """
+    return TestRequest(
+        package=fields.package_name(package),
+        triggers=fields.triggers(parameters.get("triggers")),
+        ppas=fields.ppas(parameters.get("ppas")),
+        env=fields.environment(parameters.get("env")),
+        test_git=fields.git_url("test-git", parameters.get("test-git")),
+        build_git=fields.git_url("build-git", parameters.get("build-git")),
+        all_proposed=fields.flag("all-proposed", parameters.get("all-proposed")),
+        testname=fields.test_name(parameters.get("testname")),
+        requester=fields.line("requester", parameters.get("requester")),
+        submit_time=fields.line("submit-time", parameters.get("submit-time")),
+        swiftuser=fields.swift_user(parameters.get("swiftuser")),
+        readable_by=fields.readable_by(parameters.get("readable-by")),
+        uuid=fields.request_id("uuid", parameters.get("uuid")),
+        parameters=dict(parameters),
+    )
+
+
+def new_request_id() -> str:
+    """A fresh request id: a random UUID in its canonical text form."""
+    return str(uuid.uuid4())
+
+
+def _parse_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+        json.dumps(value, ensure_ascii=False).encode()  # refuses lone surrogates
+    except UnicodeEncodeError as error:
+        raise RequestError("body", "the JSON holds half a surrogate pair") from error
+    except (ValueError, RecursionError) as error:
+        raise RequestError("body", f"what follows the package is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise RequestError("body", f"the JSON must be an object, not {fields.kind(value)}")
+    return value

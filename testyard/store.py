@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Where a run is kept: container and object names, and who may read them.
+
+``<container>/<release>/<arch>/<prefix>/<source>/<run id>/<file>``; the prefix is the first letter
+of the source, or its first four if it begins with ``lib`` (as in Debian's pool).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from testyard import fields
+from testyard.errors import RequestError, ResultError
+from testyard.queue import QueueName
+from testyard.run import RunId
+
+RESULT = "result.tar"
+LOG = "log.gz"
+ARTIFACTS = "artifacts.tar.gz"
+READABLE_BY = "readable-by"
+
+#: X-Container-Read of a public container: anyone may read objects and list them.
+PUBLIC_READ = ".r:*,.rlistings"
+
+#: Workers' claims on requests; never public.
+CLAIMS = "testyard-claims"
+
+
+def container_name(release: str, ppas: Sequence[str] = (), *, private: bool = False) -> str:
+    """The container of a run: the last archive names it, ``private-`` begins a private one's name."""
+    name = f"autopkgtest-{release}"
+    if ppas:
+        name += "-" + "-".join(fields.ppa_owner_and_name(ppas[-1]))
+    return f"private-{name}" if private else name
+
+
+def is_private(container: str) -> bool:
+    """True if only named people may read the container."""
+    return container.startswith("private-")
+
+
+def pool_prefix(source: str) -> str:
+    """``g`` for gzip, ``libp`` for libpng."""
+    return source[:4] if source.startswith("lib") else source[0]
+
+
+@dataclass(frozen=True)
+class RunPath:
+    """A run's place within its container."""
+
+    release: str
+    architecture: str
+    source: str
+    run_id: RunId
+
+    def __post_init__(self) -> None:
+        try:
+            QueueName("ubuntu", self.release, self.architecture)
+            fields.package_name(self.source)
+        except RequestError as error:
+            raise ResultError(f"no run's path: {error.brief}") from error
+
+    def __str__(self) -> str:
+        return f"{self.parent}{self.run_id}"
+
+    @property
+    def parent(self) -> str:
+        """The common prefix of all runs of this release, architecture and source, ``/`` at the end."""
+        return f"{self.release}/{self.architecture}/{pool_prefix(self.source)}/{self.source}/"
+
+    def file(self, name: str) -> str:
+        """An object's name within the container."""
+        return f"{self}/{name}"
+
+    @classmethod
+    def parse(cls, path: str) -> RunPath:
+        """Read ``release/arch/prefix/source/run_id``; raises ResultError if it is not that."""
+        parts = path.rstrip("/").split("/")
+        if len(parts) != 5 or not parts[3] or parts[2] != pool_prefix(parts[3]):
+            raise ResultError(f"{path!r} is not release/arch/prefix/source/run_id")
+        return cls(parts[0], parts[1], parts[3], RunId(parts[4]))
