@@ -93,6 +93,9 @@ class Worker(_Section):
     tree_max_age: int = Field(default=86400, description="seconds after which a root tree is made anew")
     lease: int = Field(default=60, ge=2, description="seconds after which a silent worker's claim is void")
     timeouts: Timeouts = Timeouts()
+    proposed_pocket: str = Field(
+        default="proposed", description="pocket that triggers come from; empty where there is none"
+    )
     source_dir: Path | None = Field(
         default=None, description="folder of unpacked source packages tested from there"
     )

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The message broker RabbitMQ, through pika: connect, declare, publish, look."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import AMQPError, ChannelClosedByBroker, UnroutableError
+
+from testyard.errors import BrokerError, SettingsError
+from testyard.event import COMPLETION_EXCHANGE, EVENTS_EXCHANGE, STATUS_EXCHANGE
+from testyard.queue import DEAD_LETTERS, QueueName
+
+#: Where the index and status functions find their messages. Durable: what comes while they are
+#: down waits for them.
+INDEX_QUEUE = "testyard-index"
+STATUS_QUEUE = "testyard-status"
+
+#: Beyond this the oldest events fall out: with the status function down for long, only the live
+#: view suffers.
+STATUS_QUEUE_BYTES = 64 * 1024 * 1024
+
+#: Header of a request with the Unix time at which it was accepted, as text.
+ACCEPTED_HEADER = "testyard-accepted"
+
+_PERSISTENT = 2
+_PEEK_LIMIT = 1000
+
+
+def connection_parameters(url: str) -> pika.URLParameters:
+    """What pika needs, from an AMQP URI with vhost, port, TLS and heartbeat.
+
+    Raises SettingsError, without the URI in it, if it cannot be read.
+    """
+    try:
+        parameters = pika.URLParameters(url)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise SettingsError(
+            "broker.url: not an AMQP address",
+            resolution="Write amqp[s]://user:password@host:port/vhost, reserved characters percent-encoded.",
+        ) from error
+    if parameters.heartbeat is None:
+        parameters.heartbeat = 60
+    parameters.blocked_connection_timeout = parameters.blocked_connection_timeout or 300
+    parameters.socket_timeout = 10
+    return parameters
+
+
+@contextmanager
+def broker_errors(action: str) -> Iterator[None]:
+    """Turn pika's errors into BrokerError."""
+    try:
+        yield
+    except (AMQPError, OSError) as error:
+        text = str(error) or type(error).__name__
+        raise BrokerError(f"broker: cannot {action}: {text}") from error
+
+
+class Publisher:
+    """A connection that publishes with confirms; opened when first needed and after a failure.
+
+    Not for use by two threads at once.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._parameters = connection_parameters(url)
+        self._connection: pika.BlockingConnection | None = None
+        self._channel: BlockingChannel | None = None
+
+    def __enter__(self) -> Publisher:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection, whatever state it is in."""
+        connection, self._connection, self._channel = self._connection, None, None
+        if connection is not None:
+            with suppress(AMQPError, OSError):
+                connection.close()
+
+    def channel(self) -> BlockingChannel:
+        """An open channel in confirm mode. Raises BrokerError."""
+        if self._channel is None or not self._channel.is_open:
+            self.close()
+            with broker_errors("connect"):
+                self._connection = pika.BlockingConnection(self._parameters)
+                self._channel = self._connection.channel()
+                self._channel.confirm_delivery()
+        return self._channel
+
+    def publish_request(self, queue: QueueName, body: bytes, request_id: str | None = None) -> None:
+        """Put a request into its queue; returns when the broker has it on disk.
+
+        Raises BrokerError, also if the queue does not exist: then nothing was sent.
+        """
+        properties = pika.BasicProperties(
+            delivery_mode=_PERSISTENT, message_id=request_id, headers={ACCEPTED_HEADER: str(time.time())}
+        )
+        try:
+            self._publish("", str(queue), body, properties, mandatory=True)
+        except UnroutableError as error:
+            raise BrokerError(
+                f"broker: there is no queue {queue}; nothing was sent",
+                resolution="Check release and architecture, or let an operator run `testyard broker setup`.",
+            ) from error
+
+    def publish(self, exchange: str, routing_key: str, body: bytes, *, persistent: bool = True) -> None:
+        """Send to an exchange; nobody need listen. Raises BrokerError."""
+        properties = pika.BasicProperties(delivery_mode=_PERSISTENT if persistent else 1)
+        self._publish(exchange, routing_key, body, properties, mandatory=False)
+
+    def park(self, body: bytes, *, queue: str, reason: str, request_id: str = "") -> None:
+        """Put a body that can never work among the dead letters. Raises BrokerError."""
+        headers = {"queue": queue, "reason": reason, "request_id": request_id}
+        properties = pika.BasicProperties(delivery_mode=_PERSISTENT, headers=headers)
+        try:
+            self._publish("", DEAD_LETTERS, body, properties, mandatory=True)
+        except UnroutableError as error:
+            raise BrokerError(
+                f"broker: there is no queue {DEAD_LETTERS}", resolution="Run `testyard broker setup`."
+            ) from error
+
+    def _publish(
+        self, exchange: str, key: str, body: bytes, properties: pika.BasicProperties, *, mandatory: bool
+    ) -> None:
+        channel = self.channel()
+        try:
+            channel.basic_publish(exchange, key, body, properties, mandatory=mandatory)
+        except UnroutableError:
+            raise
+        except (AMQPError, OSError) as error:
+            self.close()
+            text = str(error) or type(error).__name__
+            raise BrokerError(f"broker: cannot publish: {text}") from error
+
+
+def declare_topology(channel: BlockingChannel, queues: Iterable[QueueName]) -> None:
+    """Create every exchange and queue that is missing. May be called again at any time.
+
+    Request queues are durable, classic and without arguments: clients that declare them so meet
+    no conflict. Raises BrokerError.
+    """
+    with broker_errors("declare queues"):
+        channel.exchange_declare(STATUS_EXCHANGE, "fanout", durable=False)
+        channel.exchange_declare(COMPLETION_EXCHANGE, "fanout", durable=True)
+        channel.exchange_declare(EVENTS_EXCHANGE, "topic", durable=True)
+        for queue in queues:
+            channel.queue_declare(str(queue), durable=True)
+        channel.queue_declare(DEAD_LETTERS, durable=True)
+        channel.queue_declare(INDEX_QUEUE, durable=True)
+        channel.queue_bind(INDEX_QUEUE, COMPLETION_EXCHANGE)
+        arguments = {"x-max-length-bytes": STATUS_QUEUE_BYTES}
+        channel.queue_declare(STATUS_QUEUE, durable=True, arguments=arguments)
+        channel.queue_bind(STATUS_QUEUE, EVENTS_EXCHANGE, "#")
+
+
+def queue_length(connection: pika.BlockingConnection, queue: str) -> tuple[int, int] | None:
+    """Messages that wait, and consumers; None if there is no such queue. Raises BrokerError."""
+    with broker_errors("look at a queue"):
+        channel = connection.channel()
+        try:
+            method = channel.queue_declare(queue, passive=True).method
+        except ChannelClosedByBroker:
+            return None
+        channel.close()
+        return int(method.message_count), int(method.consumer_count)
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A body that could never work."""
+
+    queue: str
+    reason: str
+    request_id: str
+    body: bytes
+
+
+def dead_letters(url: str) -> tuple[DeadLetter, ...]:
+    """Look at the dead letters without taking them; at most the 1,000 oldest. Raises BrokerError."""
+    with broker_errors("read dead letters"):
+        connection = pika.BlockingConnection(connection_parameters(url))
+        try:
+            channel = connection.channel()
+            return tuple(_peek(channel))
+        except ChannelClosedByBroker as error:
+            raise BrokerError(
+                f"broker: there is no queue {DEAD_LETTERS}", resolution="Run `testyard broker setup`."
+            ) from error
+        finally:
+            connection.close()  # unacknowledged: all go back in their old order
+
+
+def _peek(channel: BlockingChannel) -> Iterator[DeadLetter]:
+    for _ in range(_PEEK_LIMIT):
+        method, properties, body = channel.basic_get(DEAD_LETTERS)
+        if method is None or properties is None or body is None:
+            return
+        headers: dict[str, Any] = properties.headers or {}
+        yield DeadLetter(
+            queue=str(headers.get("queue", "")),
+            reason=str(headers.get("reason", "")),
+            request_id=str(headers.get("request_id", "")),
+            body=body,
+        )

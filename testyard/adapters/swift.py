@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The store on OpenStack Swift, through python-swiftclient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import swiftclient
+from keystoneauth1.exceptions import ClientException as KeystoneError
+from requests.exceptions import RequestException
+from swiftclient.exceptions import ClientException
+
+from testyard.errors import StoreError
+from testyard.settings import Store as StoreSettings
+
+#: Answers that mean "not there" to a reader. An anonymous or unauthorised reader of a missing
+#: container gets 401, but we come with credentials.
+_MISSING = 404
+_EXISTS = 412
+
+
+class SwiftStore:
+    """`testyard.ports.Store` on Swift. One connection: not for use by two threads at once.
+
+    python-swiftclient tries again by itself (``store.retries``; 1, 2, 4, … s between), asks for a
+    new token when the old one has run out, and rewinds what it sends.
+    """
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self._connection = swiftclient.Connection(
+            authurl=settings.auth_url,
+            user=settings.user,
+            key=settings.key.get_secret_value(),
+            auth_version=settings.auth_version,
+            tenant_name=settings.project or None,
+            os_options=_os_options(settings),
+            retries=settings.retries,
+            starting_backoff=1,
+            max_backoff=60,
+            timeout=60,
+        )
+
+    def __enter__(self) -> SwiftStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; it opens again when used again."""
+        self._connection.close()
+
+    def ensure_container(self, container: str, *, read_acl: str = "") -> None:
+        """See `testyard.ports.Store`."""
+        headers = {"X-Container-Read": read_acl} if read_acl else {}
+        with _errors(f"create container {container}"):
+            self._connection.put_container(container, headers=headers)
+
+    def put(
+        self,
+        container: str,
+        name: str,
+        content: bytes | Path,
+        *,
+        content_type: str | None = None,
+        content_encoding: str | None = None,
+        expire_after: int | None = None,
+    ) -> None:
+        """See `testyard.ports.Store`."""
+        headers: dict[str, str] = {}
+        if content_encoding:
+            headers["Content-Encoding"] = content_encoding
+        if expire_after:
+            headers["X-Delete-After"] = str(expire_after)
+        with _errors(f"write {container}/{name}"):
+            if isinstance(content, bytes):
+                self._put(container, name, content, size=len(content), kind=content_type, headers=headers)
+            else:
+                with content.open("rb") as stream:
+                    size = content.stat().st_size
+                    self._put(container, name, stream, size=size, kind=content_type, headers=headers)
+
+    def put_new(self, container: str, name: str, content: bytes) -> bool:
+        """See `testyard.ports.Store`. Swift: ``If-None-Match: *``."""
+        with _errors(f"write {container}/{name}"):
+            try:
+                headers = {"If-None-Match": "*"}
+                self._put(container, name, content, size=len(content), kind=None, headers=headers)
+            except ClientException as error:
+                if error.http_status == _EXISTS:
+                    return False
+                raise
+        return True
+
+    def get(self, container: str, name: str) -> bytes | None:
+        """See `testyard.ports.Store`."""
+        with _errors(f"read {container}/{name}"):
+            try:
+                _headers, body = self._connection.get_object(container, name)
+            except ClientException as error:
+                if error.http_status == _MISSING:
+                    return None
+                raise
+        return bytes(body)
+
+    def names(
+        self, container: str, *, prefix: str = "", delimiter: str = "", marker: str = ""
+    ) -> Sequence[str]:
+        """See `testyard.ports.Store`."""
+        with _errors(f"list {container}"):
+            try:
+                _headers, entries = self._connection.get_container(
+                    container,
+                    prefix=prefix or None,
+                    delimiter=delimiter or None,
+                    marker=marker or None,
+                    full_listing=True,
+                )
+            except ClientException as error:
+                if error.http_status == _MISSING:
+                    return ()
+                raise
+        return tuple(entry.get("name") or entry["subdir"] for entry in entries)
+
+    def containers(self, *, prefix: str = "") -> Sequence[str]:
+        """See `testyard.ports.Store`."""
+        with _errors("list the account"):
+            _headers, entries = self._connection.get_account(prefix=prefix or None, full_listing=True)
+        return tuple(entry["name"] for entry in entries)
+
+    def delete(self, container: str, name: str) -> None:
+        """See `testyard.ports.Store`."""
+        with _errors(f"delete {container}/{name}"):
+            try:
+                self._connection.delete_object(container, name)
+            except ClientException as error:
+                if error.http_status != _MISSING:
+                    raise
+
+    def _put(
+        self, container: str, name: str, content: Any, *, size: int, kind: str | None, headers: dict[str, str]
+    ) -> None:
+        self._connection.put_object(
+            container, name, contents=content, content_length=size, content_type=kind, headers=dict(headers)
+        )
+
+
+def _os_options(settings: StoreSettings) -> dict[str, str]:
+    if settings.auth_version == "1":
+        return {}
+    options = {
+        "user_domain_name": settings.user_domain,
+        "project_domain_name": settings.project_domain,
+        "project_name": settings.project,
+    }
+    if settings.region:
+        options["region_name"] = settings.region
+    return options
+
+
+@contextmanager
+def _errors(action: str) -> Iterator[None]:
+    """Turn the client libraries' errors into StoreError; no address or secret in the text."""
+    try:
+        yield
+    except ClientException as error:
+        raise StoreError(
+            f"store: cannot {action}: {error.http_status or 'no answer'}", details=error.msg or ""
+        ) from error
+    except (RequestException, KeystoneError, OSError) as error:
+        raise StoreError(f"store: cannot {action}: {type(error).__name__}") from error

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Who runs a request: claims in the store, so that no request is run to its end twice.
+
+The broker keeps a request until it is acknowledged, which happens after its result is stored. So a
+request can come again while it runs (the broker was restarted) or after it has run (the worker died
+before it could acknowledge). docs/delivery.md tells each case.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import time
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+
+from testyard.ports import Store
+from testyard.request import TestRequest, new_request_id
+from testyard.store import CLAIMS
+
+#: Seconds after which the store forgets a claim: much longer than a broker keeps a delivery.
+_FORGET = 30 * 86400
+
+
+class ClaimState(StrEnum):
+    """How far the claim's owner has come."""
+
+    RUNNING = "running"
+    STORING = "storing"
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process, such that another on the same machine can tell whether it still lives."""
+
+    boot: str
+    namespace: int
+    pid: int
+    start: str
+
+    @classmethod
+    def current(cls) -> Process:
+        """This one."""
+        return cls(_boot_id(), _pid_namespace(), os.getpid(), _start_time(os.getpid()) or "")
+
+    def surely_dead(self) -> bool:
+        """True if it ran in our PID namespace since the last boot, and is gone."""
+        if (self.boot, self.namespace) != (_boot_id(), _pid_namespace()):
+            return False
+        return _start_time(self.pid) != self.start
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One worker's claim on one request. ``renewed`` is Unix time."""
+
+    request_id: str
+    worker: str
+    process: Process
+    state: ClaimState = ClaimState.RUNNING
+    token: str = field(default_factory=lambda: secrets.token_hex(16))
+    renewed: float = field(default_factory=time.time)
+    container: str = ""
+    path: str = ""
+
+    def void(self, lease: float) -> bool:
+        """True if the owner cannot go on: it is gone, or silent for longer than the lease (seconds)."""
+        return self.process.surely_dead() or time.time() - self.renewed > lease
+
+    def to_bytes(self) -> bytes:
+        """JSON, UTF-8."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Claim | None:
+        """Read one; None if it is not one (then it claims nothing)."""
+        try:
+            value = json.loads(data)
+            value["process"] = Process(**value["process"])
+            value["state"] = ClaimState(value["state"])
+            return cls(**value)
+        except (ValueError, TypeError, KeyError):
+            return None
+
+
+class ClaimBook:
+    """Claims in the store, for one worker."""
+
+    def __init__(self, store: Store, worker: str, lease: float) -> None:
+        self._store = store
+        self._worker = worker
+        self.lease = lease
+
+    def read(self, key: str) -> Claim | None:
+        """Whose the request is. Raises StoreError."""
+        data = self._store.get(CLAIMS, key)
+        return Claim.from_bytes(data) if data else None
+
+    def take(self, key: str, request_id: str) -> Claim:
+        """Claim a request, whoever had it. Raises StoreError."""
+        claim = Claim(request_id, self._worker, Process.current())
+        self._store.ensure_container(CLAIMS)
+        self._write(key, claim)
+        return claim
+
+    def renew(self, key: str, claim: Claim, **changes: object) -> Claim | None:
+        """Say that the owner lives, and how far it is; None if another has taken the request over.
+
+        Raises StoreError.
+        """
+        standing = self.read(key)
+        if standing is not None and standing.token != claim.token:
+            return None
+        renewed = replace(claim, renewed=time.time(), **changes)  # type: ignore[arg-type]
+        self._write(key, renewed)
+        return renewed
+
+    def drop(self, key: str) -> None:
+        """Forget a claim. Raises StoreError."""
+        self._store.delete(CLAIMS, key)
+
+    def _write(self, key: str, claim: Claim) -> None:
+        self._store.put(CLAIMS, key, claim.to_bytes(), content_type="application/json", expire_after=_FORGET)
+
+
+def claim_key(request: TestRequest, queue: str, body: bytes) -> str:
+    """The claim's name: the request's id; for bodies without one a digest of queue and body."""
+    if request.uuid:
+        return f"id/{request.uuid}"
+    return f"body/{hashlib.sha256(queue.encode() + b'|' + body).hexdigest()}"
+
+
+def identify(request: TestRequest, standing: Claim | None, *, redelivered: bool) -> tuple[str, Claim | None]:
+    """The request's id, and the claim that stands against a new run of it.
+
+    A body without an id that is not redelivered is a new request, whatever claim an equal body
+    left; a redelivered one is the request that the claim is of.
+    """
+    if request.uuid:
+        return request.uuid, standing
+    if redelivered and standing:
+        return standing.request_id, standing
+    return new_request_id(), None
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _pid_namespace() -> int:
+    return os.stat("/proc/self/ns/pid").st_ino
+
+
+def _start_time(pid: int) -> str | None:
+    """When a process started (clock ticks since boot: proc(5), stat field 22); None if it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()
+    return None if fields[0] in ("Z", "X") else fields[19]

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""One run of autopkgtest, from an empty folder to a result that waits to be stored."""
+
+from __future__ import annotations
+
+import io
+import os
+import selectors
+import shutil
+import tarfile
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from testyard.errors import CancelledRun, TestbedError
+from testyard.queue import QueueName
+from testyard.request import TestRequest
+from testyard.result import Result, write_result_tar
+from testyard.run import Phase
+from testyard.settings import Worker
+from worker import output
+from worker.command import build_command
+from worker.live import LiveReport
+from worker.phases import PhaseTracker
+from worker.runlog import RunLog
+from worker.testbed.base import Process, Testbed, Workspace
+
+#: Seconds between two status messages (the older system's figure), and between two log events.
+_STATUS_INTERVAL = 10.0
+_LOG_INTERVAL = 0.3
+#: A log event is not larger; of a flood only the end is shown live.
+_LOG_EVENT = 32 * 1024
+#: Less free room than this after a failed run, in bytes: the disk failed, not the package.
+_NO_ROOM = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A finished run: its result, and the files to store."""
+
+    result: Result
+    log: Path | bytes
+    artifacts: Path | bytes
+
+
+class Execution:
+    """Runs one request in one testbed."""
+
+    def __init__(
+        self,
+        request: TestRequest,
+        queue: QueueName,
+        *,
+        settings: Worker,
+        testbed: Testbed,
+        report: LiveReport,
+        facts: Mapping[str, Any],
+        cancelled: threading.Event,
+    ) -> None:
+        self._request = request
+        self._queue = queue
+        self._settings = settings
+        self._testbed = testbed
+        self._report = report
+        self._facts = facts
+        self._cancelled = cancelled
+        self.workspace = Workspace(settings.work_dir / "runs" / str(facts["request_id"]))
+        self.phases = PhaseTracker(report.phase)
+        self._log = RunLog(self.workspace.log, settings.max_log_bytes, self._on_log)
+        self._pending = b""
+        self._last_event = 0.0
+
+    def run(self, notes: tuple[str, ...] = ()) -> Bundle:
+        """Run the test; a testbed that fails is a result too (exit code 16), with the reason in the log.
+
+        Raises CancelledRun if ``cancelled`` is set meanwhile.
+        """
+        started = time.time()
+        trouble = ""
+        try:
+            self._make_folder()
+            for note in notes:
+                self._log.note(note)
+            exit_code = self._autopkgtest()
+            trouble = self._no_room(exit_code)
+        except TestbedError as error:
+            exit_code, trouble = 16, str(error)
+        if self._cancelled.is_set():
+            raise CancelledRun("the worker was told to stop")
+        self.phases.close()
+        self._report.status(running=False, seconds=time.time() - started, tail=self._log.shown())
+        return self._bundle(16 if trouble else exit_code, trouble)
+
+    def _make_folder(self) -> None:
+        try:
+            if self.workspace.folder.exists():
+                self._testbed.remove(self.workspace)
+            self.workspace.folder.mkdir(parents=True, mode=0o711)
+        except OSError as error:
+            raise TestbedError(
+                f"the worker's folder cannot be written to: {error.strerror}",
+                resolution="Make room on the worker's disk, or see to worker.work_dir.",
+            ) from error
+
+    def _autopkgtest(self) -> int:
+        self.phases.enter(Phase.TREE)
+        self._testbed.prepare(self._queue.release, self._queue.architecture, self._log.note)
+        self.phases.enter(Phase.TESTBED)
+        command = build_command(self._request, self._queue, self._settings, self._testbed)
+        try:
+            process = self._testbed.start(self.workspace, command)
+        except OSError as error:
+            raise TestbedError(f"the testbed could not be started: {error}") from error
+        try:
+            self._follow(process)
+        finally:
+            process.kill() if self._cancelled.is_set() else None
+            status = process.wait()
+            self._flush()
+        return output.exit_code_of(status)
+
+    def _follow(self, process: Process) -> None:
+        started = last_status = time.monotonic()
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.output, selectors.EVENT_READ)
+            while not self._cancelled.is_set():
+                ready = selector.select(_LOG_INTERVAL)
+                if ready:
+                    data = os.read(process.output, 1 << 16)
+                    if not data:
+                        return
+                    self._write(process, data)
+                else:
+                    self._flush()
+                if time.monotonic() - last_status >= _STATUS_INTERVAL:
+                    last_status = time.monotonic()
+                    seconds = last_status - started
+                    self._report.status(running=True, seconds=seconds, tail=self._log.shown())
+
+    def _write(self, process: Process, data: bytes) -> None:
+        try:
+            self._log.write(data)
+        except TestbedError:
+            process.kill()
+            raise
+        self.phases.feed(data)
+
+    def _on_log(self, data: bytes, end: int) -> None:
+        self._pending = (self._pending + data)[-_LOG_EVENT:]
+        if time.monotonic() - self._last_event >= _LOG_INTERVAL:
+            self._flush(end)
+
+    def _flush(self, end: int | None = None) -> None:
+        if self._pending:
+            self._report.log(self._pending, self._log.size if end is None else end)
+            self._pending = b""
+            self._last_event = time.monotonic()
+
+    def _no_room(self, exit_code: int) -> str:
+        if exit_code in (0, 2, 8) or shutil.disk_usage(self.workspace.folder).free > _NO_ROOM:
+            return ""
+        return "the worker's disk is full: the run's failure is the worker's, not the package's"
+
+    def _bundle(self, exit_code: int, trouble: str) -> Bundle:
+        result = output.read_output(
+            self.workspace.out,
+            self._request,
+            exit_code=exit_code,
+            phases=self.phases.phases,
+            facts=self._facts,
+        )
+        if trouble:
+            result = replace(
+                result, summary=result.summary or f"testbed failure: {trouble.splitlines()[0]}\n"
+            )
+        try:
+            for line in trouble.splitlines():
+                self._log.note(line)
+            return self._files(result)
+        except (OSError, TestbedError) as error:
+            ending = trouble or f"the worker's files could not be packed: {error}"
+            return Bundle(replace(result, exit_code=16), self._log.compressed_tail(ending), _only(result))
+
+    def _files(self, result: Result) -> Bundle:
+        artifacts = self.workspace.folder / "artifacts.tar.gz"
+        left_out = output.pack_artifacts(
+            self.workspace.out,
+            artifacts,
+            result=write_result_tar(result),
+            limit=self._settings.max_artifacts_bytes,
+        )
+        for entry in left_out[:50]:
+            self._log.note(f"not among the artifacts: {entry}")
+        self._flush()
+        return Bundle(result, output.compress_log(self.workspace.log), artifacts)
+
+
+def _only(result: Result) -> bytes:
+    """Artifacts with nothing but the result's members."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        output.add_members(tar, write_result_tar(result))
+    return buffer.getvalue()

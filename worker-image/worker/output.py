@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What a run left in its output directory. Test code wrote it: nothing here is believed or followed."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import stat
+import tarfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from testyard.request import TestRequest
+from testyard.result import MAX_MEMBER_BYTES, UNKNOWN, Result, read_packages
+from testyard.run import PhaseTime
+
+#: autopkgtest ended by a Python traceback: an error of ours or its own.
+_CRASHED = 1
+_UNEXPECTED = 20
+#: Killed by a signal, out of memory most of the time: the host's fault.
+_TESTBED_FAILURE = 16
+#: Only these say that the package was read, so that testpkg-version can be believed to be there.
+_VERSION_EXPECTED = (0, 2, 8)
+
+
+def exit_code_of(status: int) -> int:
+    """A process's exit status as one of autopkgtest's exit codes."""
+    if status < 0 or status in (137, 143):
+        return _TESTBED_FAILURE
+    return _UNEXPECTED if status == _CRASHED else status
+
+
+def read_output(
+    out: Path,
+    request: TestRequest,
+    *,
+    exit_code: int,
+    phases: tuple[PhaseTime, ...],
+    facts: Mapping[str, Any],
+) -> Result:
+    """The result of a run from its output directory, which need not exist."""
+    version = _text(out / "testpkg-version").split()
+    testinfo = _json_object(_text(out / "testinfo.json"))
+    environment = [*request.env]
+    if request.triggers:
+        environment.append(f"ADT_TEST_TRIGGERS={' '.join(request.triggers)}")
+    testinfo.setdefault("custom_environment", environment)
+    known = len(version) == 2 and version[0] == request.package
+    return Result(
+        exit_code=exit_code,
+        source=request.package,
+        version=version[1] if known else UNKNOWN,
+        duration=round(sum(p.seconds or 0 for p in phases if p.phase not in ("wait", "upload"))),
+        testinfo=testinfo,
+        testbed_packages=read_packages(_text(out / "testbed-packages")),
+        requester=request.requester,
+        summary=_text(out / "summary"),
+        request_id=facts.get("request_id"),
+        phases=phases,
+        worker={key: value for key, value in facts.items() if key != "request_id"},
+    )
+
+
+def compress_log(log: Path) -> Path:
+    """The log as ``log.gz`` beside it, at gzip's best."""
+    packed = log.with_name("log.gz")
+    with log.open("rb") as source, gzip.GzipFile(packed, "wb", compresslevel=9, mtime=0) as target:
+        while chunk := source.read(1 << 20):
+            target.write(chunk)
+    return packed
+
+
+def pack_artifacts(out: Path, target: Path, *, result: bytes, limit: int) -> tuple[str, ...]:
+    """Pack the output directory without the log, with the result's members; returns what was left out.
+
+    Symbolic links go in as links, sockets and devices not at all; files that would exceed
+    ``limit`` bytes in all stay out.
+    """
+    left_out = []
+    with tarfile.open(target, "w:gz", compresslevel=6, format=tarfile.PAX_FORMAT) as tar:
+        names = add_members(tar, result)
+        for path in _entries(out):
+            name = str(path.relative_to(out))
+            if name in names or name == "log":
+                continue
+            reason = _add(tar, path, name, room=limit - tar.offset)
+            if reason:
+                left_out.append(f"{name}: {reason}")
+    return tuple(left_out)
+
+
+def add_members(tar: tarfile.TarFile, result: bytes) -> set[str]:
+    """Copy a result's members into the artifacts; returns their names."""
+    names = set()
+    with tarfile.open(fileobj=io.BytesIO(result)) as source:
+        for info in source:
+            tar.addfile(info, source.extractfile(info))
+            names.add(info.name)
+    return names
+
+
+def _entries(out: Path) -> Iterator[Path]:
+    for folder, folders, files in os.walk(out):
+        folders.sort()
+        yield from (Path(folder) / name for name in sorted([*folders, *files]))
+
+
+def _add(tar: tarfile.TarFile, path: Path, name: str, *, room: int) -> str:
+    """Add one entry; returns why it was not added."""
+    try:
+        info = tar.gettarinfo(path, name)
+        info.uid = info.gid = 0
+        info.uname = info.gname = "root"
+        if info.isdir() or info.issym():
+            tar.addfile(info)
+        elif not info.isreg():
+            return "neither file, folder nor symbolic link"
+        elif info.size > room:
+            return f"{info.size} bytes, too large"
+        else:
+            with _open_regular(path) as stream:
+                info.size = min(info.size, os.fstat(stream.fileno()).st_size)
+                tar.addfile(info, stream)
+    except (OSError, ValueError, AttributeError) as error:  # a socket has no member: AttributeError
+        return str(error) or type(error).__name__
+    return ""
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    """Open a file that is a file: no link is followed, no pipe waited for. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(0, "not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def _text(path: Path) -> str:
+    try:
+        with _open_regular(path) as stream:
+            return stream.read(MAX_MEMBER_BYTES).decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What every kind of testbed offers the job."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A run's folder. autopkgtest's output directory is ``out`` in it; ``log`` is ours."""
+
+    folder: Path
+
+    @property
+    def out(self) -> Path:
+        """autopkgtest's output directory; hostile: test code decides what is in it."""
+        return self.folder / "box" / "out"
+
+    @property
+    def log(self) -> Path:
+        """The log as the worker heard it; out of the testbed's reach."""
+        return self.folder / "log"
+
+
+@dataclass(frozen=True)
+class Command:
+    """How to call autopkgtest for one run; the testbed adds the output directory and itself."""
+
+    release: str
+    architecture: str
+    package: str
+    options: tuple[str, ...] = ()
+    git_source: tuple[str, ...] = ()
+
+
+class Testbed(Protocol):
+    """A kind of testbed."""
+
+    @property
+    def name(self) -> str:
+        """The runner's name, as in ``autopkgtest … -- NAME``."""
+
+    @property
+    def disposable(self) -> bool:
+        """True if packages may be upgraded in it: it is thrown away afterwards."""
+
+    def prepare(self, release: str, architecture: str, note: Callable[[str], None]) -> None:
+        """Make sure that a testbed can be started; tells ``note`` what takes long.
+
+        Raises TestbedError.
+        """
+
+    def start(self, workspace: Workspace, command: Command) -> Process:
+        """Start autopkgtest. Raises TestbedError."""
+
+    def remove(self, workspace: Workspace) -> None:
+        """Remove the run's folder with everything that the testbed left in it."""
+
+
+class Process(Protocol):
+    """A run of autopkgtest. Its output, both streams in one, is read from ``output``."""
+
+    output: int
+
+    def wait(self) -> int:
+        """The exit code once it has ended; nothing of the run lives on after that."""
+
+    def kill(self) -> None:
+        """End it and all that it started, at once."""
+
+
+def source_arguments(command: Command, local: Path | None) -> Sequence[str]:
+    """autopkgtest's words for what to test: a repository, a folder, or a package of the archive."""
+    if command.git_source:
+        return command.git_source
+    if local is not None:
+        return ("--no-built-binaries", f"{local}/")
+    return (command.package,)
+
+
+def output_pipe(owner: tuple[int, int] | None = None) -> tuple[int, int]:
+    """A pipe for a run's output: the end to read from, the end to write to.
+
+    autopkgtest opens /dev/stderr anew, which only the pipe's owner may: so it is given away.
+    """
+    reader, writer = os.pipe()
+    if owner:
+        os.fchown(writer, *owner)
+    return reader, writer
+
+
+class PlainProcess:
+    """A process whose death takes its whole process tree along (it leads a PID namespace)."""
+
+    def __init__(
+        self, child: subprocess.Popen[bytes], output: int, helpers: Sequence[subprocess.Popen[bytes]] = ()
+    ) -> None:
+        self._child = child
+        self._helpers = helpers
+        self.output = output
+
+    def wait(self) -> int:
+        """See `Process`."""
+        try:
+            return self._child.wait()
+        finally:
+            for helper in self._helpers:
+                helper.kill()
+                helper.wait()
+            os.close(self.output)
+
+    def kill(self) -> None:
+        """See `Process`."""
+        self._child.kill()

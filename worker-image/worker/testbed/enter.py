@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Run inside new namespaces, before anything of a test: leaves it nothing of this machine.
+
+Called by the system's own Python, on its own (nothing of Testyard is importable here):
+
+    enter.py prepare WORK TREE SOURCES -- COMMAND…    as root: puts the three where the account may
+                                                      reach them, then becomes COMMAND
+    enter.py sandbox WORK TREE SOURCES -- COMMAND…    as root of the new user namespace: makes a root
+                                                      file system of /usr (read-only) and the run's
+                                                      own folder, waits for one line on standard
+                                                      input (the network is there), becomes COMMAND
+
+autopkgtest's unshare runner keeps its testbed by chroot, which root in a user namespace can leave.
+What it finds outside then is only this: pivot_root, and the old root is gone.
+"""
+
+import ctypes
+import os
+import sys
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT = 1, 2, 4, 32
+MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
+MNT_DETACH = 2
+# pivot_root has no wrapper in the C library; its number differs by architecture (linux: unistd.h)
+PIVOT_ROOT = {"x86_64": 155, "i686": 217, "s390x": 217, "ppc64le": 203, "armv7l": 218, "armv8l": 218}.get(
+    os.uname().machine, 41
+)
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+STAGE = "/mnt"  # where `prepare` puts things; exists on every Debian
+NEW_ROOT = "/tmp"  # a mount point in our own namespace
+FOLDERS = (
+    "usr",
+    "etc",
+    "proc",
+    "sys",
+    "dev",
+    "tmp",
+    "var",
+    "var/tmp",
+    "var/lib",
+    "work",
+    "root",
+    "run",
+    "old",
+)
+ETC_FILES = ("ld.so.cache", "localtime", "nsswitch.conf", "resolv.conf", "alternatives")
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "console")
+ENVIRONMENT = {
+    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+    "TMPDIR": "/tmp",  # the run's own
+}
+ETC = {
+    "passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n",
+    "group": "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n",
+    # the runner asks for sub-ids of root: all that the outer namespace has
+    "subuid": "root:1:65535\n",
+    "subgid": "root:1:65535\n",
+    "hosts": "127.0.0.1 localhost\n::1 localhost\n",
+    "hostname": "testbed\n",
+}
+
+
+def check(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), what)
+
+
+def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
+    check(
+        LIBC.mount(source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), options.encode()),
+        f"mount {target}",
+    )
+
+
+def bind(source: str, target: str, *, recursive: bool = True) -> None:
+    """A folder or file at another place; the place is made."""
+    if os.path.isdir(source):
+        os.makedirs(target, exist_ok=True)
+    else:
+        with open(target, "a"):
+            pass
+    mount(source, target, flags=MS_BIND | (MS_REC if recursive else 0))
+
+
+def read_only(target: str) -> None:
+    mount("", target, flags=MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV)
+
+
+def prepare(paths: "list[str]") -> "list[str]":
+    mount("", "/", flags=MS_REC | MS_PRIVATE)
+    mount("tmpfs", STAGE, "tmpfs", options="mode=755,size=1m")
+    staged = [
+        f"{STAGE}/{name}" if path else ""
+        for name, path in zip(("work", "tree", "sources"), paths, strict=True)
+    ]
+    for path, place in zip(paths, staged, strict=True):
+        if path:
+            bind(path, place, recursive=False)
+    return staged
+
+
+def sandbox(work: str, tree: str, sources: str) -> None:
+    mount("", "/", flags=MS_REC | MS_PRIVATE)
+    mount("tmpfs", NEW_ROOT, "tmpfs", options="mode=755,size=16m")
+    for folder in FOLDERS:
+        os.mkdir(f"{NEW_ROOT}/{folder}")
+    bind_system()
+    bind(work, f"{NEW_ROOT}/work")
+    bind(f"{NEW_ROOT}/work/tmp", f"{NEW_ROOT}/tmp")
+    bind(f"{NEW_ROOT}/work/tmp", f"{NEW_ROOT}/var/tmp")
+    for source, name in ((tree, "tree.tar"), (sources, "sources")):
+        if source:
+            bind(source, f"{NEW_ROOT}/{name}")
+            read_only(f"{NEW_ROOT}/{name}")
+    kernel_file_systems()
+    os.chdir(NEW_ROOT)
+    check(LIBC.syscall(PIVOT_ROOT, b".", b"old"), "pivot_root")
+    os.chdir("/")
+    check(LIBC.umount2(b"/old", MNT_DETACH), "umount /old")
+    os.rmdir("/old")
+
+
+def bind_system() -> None:
+    bind("/usr", f"{NEW_ROOT}/usr")
+    read_only(f"{NEW_ROOT}/usr")
+    mount("tmpfs", f"{NEW_ROOT}/usr/local", "tmpfs", MS_RDONLY, "size=4k")
+    for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
+        if os.path.islink(f"/{name}"):
+            os.symlink(os.readlink(f"/{name}"), f"{NEW_ROOT}/{name}")
+    for name in ETC_FILES:
+        if os.path.exists(f"/etc/{name}"):
+            bind(f"/etc/{name}", f"{NEW_ROOT}/etc/{name}")
+    for name, text in ETC.items():
+        with open(f"{NEW_ROOT}/etc/{name}", "w") as file:
+            file.write(text)
+
+
+def kernel_file_systems() -> None:
+    mount("proc", f"{NEW_ROOT}/proc", "proc")
+    mount("sysfs", f"{NEW_ROOT}/sys", "sysfs")
+    for name in DEVICES:
+        if os.path.exists(f"/dev/{name}"):
+            bind(f"/dev/{name}", f"{NEW_ROOT}/dev/{name}")
+    os.mkdir(f"{NEW_ROOT}/dev/pts")
+    mount("devpts", f"{NEW_ROOT}/dev/pts", "devpts", options="newinstance,ptmxmode=666")
+    os.symlink("pts/ptmx", f"{NEW_ROOT}/dev/ptmx")
+    for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
+        os.symlink(f"/proc/self/fd{target}", f"{NEW_ROOT}/dev/{name}")
+    os.mkdir(f"{NEW_ROOT}/dev/shm")
+    mount("tmpfs", f"{NEW_ROOT}/dev/shm", "tmpfs")
+
+
+def main() -> None:
+    stage, paths, command = sys.argv[1], sys.argv[2:5], sys.argv[6:]
+    if stage == "prepare":
+        staged = prepare(paths)
+        place = command.index("WORK")
+        command[place : place + 3] = staged
+    else:
+        sandbox(*paths)
+        os.write(1, b"ready\n")
+        if os.read(0, 16) == b"":
+            sys.exit("the worker is gone")
+        os.environ.clear()
+        os.environ.update(ENVIRONMENT)
+        check(LIBC.sethostname(b"testbed", 7), "sethostname")
+    os.execvp(command[0], command)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""No testbed at all: tests run on this machine. For trusted packages and for the tests of Testyard."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker import process
+from worker.process import CLEAN_ENVIRONMENT
+from worker.testbed.base import Command, PlainProcess, Process, Workspace, output_pipe, source_arguments
+
+
+@dataclass(frozen=True)
+class NullTestbed:
+    """See `worker.testbed.base.Testbed`."""
+
+    source_dir: Path | None
+    name: str = "null"
+    disposable: bool = False
+
+    def prepare(self, release: str, architecture: str, note: Callable[[str], None]) -> None:
+        """See `Testbed`."""
+        note("testbed null: the test runs on the worker's machine, unprotected")
+
+    def start(self, workspace: Workspace, command: Command) -> Process:
+        """See `Testbed`."""
+        box = workspace.out.parent
+        (box / "tmp").mkdir(parents=True)
+        local = self.source_dir / command.package if self.source_dir else None
+        argv = [
+            *_own_processes(),
+            "autopkgtest",
+            f"--output-dir={workspace.out}",
+            *command.options,
+            *source_arguments(command, local if local and local.is_dir() else None),
+            "--",
+            "null",
+        ]
+        reader, writer = output_pipe()
+        try:
+            child = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=writer,
+                stderr=writer,
+                env={**CLEAN_ENVIRONMENT, "TMPDIR": str(box / "tmp"), "HOME": str(box)},
+                cwd="/",
+                process_group=0,
+            )
+        finally:
+            os.close(writer)
+        return PlainProcess(child, reader)
+
+    def remove(self, workspace: Workspace) -> None:
+        """See `Testbed`."""
+        if workspace.folder.exists():
+            process.run(["rm", "-rf", "--one-file-system", "--", str(workspace.folder)])
+
+
+def _own_processes() -> list[str]:
+    """A PID namespace for the run: when the worker dies, all of the run dies with it."""
+    unshare = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    if os.geteuid() != 0:
+        unshare[1:1] = ["--user", "--map-current-user"]
+    return ["setpriv", "--pdeathsig", "KILL", *unshare]
