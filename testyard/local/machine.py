@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What this machine is."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+
+from testyard.errors import SettingsError
+
+
+def machine_release() -> str:
+    """This machine's code name, e.g. ``bookworm``. Raises SettingsError when it says none."""
+    try:
+        name = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
+    except OSError:
+        name = ""
+    if not name:
+        raise SettingsError(
+            "This machine's /etc/os-release has no VERSION_CODENAME.",
+            resolution="Testyard's local mode needs Debian or a distribution made from it.",
+        )
+    return name
+
+
+def machine_architecture() -> str:
+    """This machine's Debian architecture, e.g. ``amd64``. Raises SettingsError without dpkg."""
+    argv = ["dpkg", "--print-architecture"]
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise SettingsError(
+            "dpkg does not tell this machine's architecture.",
+            details=str(error),
+            resolution="Testyard's local mode needs Debian or a distribution made from it.",
+        ) from error
