@@ -81,15 +81,13 @@ def with_subtests(connection: Connection, row: RunRow) -> RunRow:
 
 
 def requests_in(
-    connection: Connection, states: Sequence[RequestState], *, limit: int = 200
+    connection: Connection, states: Sequence[RequestState], *, package: str | None = None, limit: int = 200
 ) -> tuple[RequestRow, ...]:
-    """Requests in these states, the longest known first."""
-    query = (
-        select(request)
-        .where(request.c.state.in_([str(state) for state in states]))
-        .order_by(request.c.accepted, request.c.taken)
-        .limit(limit)
-    )
+    """Requests in these states (of one package), the longest known first."""
+    query = select(request).where(request.c.state.in_([str(state) for state in states]))
+    if package is not None:
+        query = query.where(request.c.package == package)
+    query = query.order_by(request.c.accepted, request.c.taken).limit(limit)
     return tuple(_request_row(found) for found in connection.execute(query))
 
 

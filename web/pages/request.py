@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Where a request is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from testyard import fields
+from testyard.errors import RequestError, ResultError
+from testyard.index import RequestState, read
+from testyard.store import RunPath
+from web import addresses
+from web.pages.page import NotFoundError, Page, Query
+from web.secrets import public_runs
+from web.views import RequestView
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestPage(Page):
+    """The context of ``/requests/{id}``."""
+
+    template: ClassVar[str] = "request.html"
+    request: RequestView
+
+    @property
+    def title(self) -> str:
+        row = self.request.row
+        return f"{row.state}: {row.package}"
+
+    @property
+    def live(self) -> bool:
+        """True as long as the page may change."""
+        return self.request.row.state in (RequestState.QUEUED, RequestState.RUNNING)
+
+    @property
+    def parameters(self) -> tuple[tuple[str, str], ...]:
+        """The request's keys and values as text."""
+        return tuple((key, _text(value)) for key, value in self.request.row.parameters.items())
+
+    def to_json(self) -> dict[str, Any]:
+        return self.request.to_json()
+
+
+def request(query: Query) -> RequestPage:
+    """The page of one request; a browser is sent on to the run once that is stored."""
+    request_id = _request_id(query.names["request_id"])
+    row = read.find_request(query.index, request_id)
+    if row is None:
+        raise NotFoundError("No request has this id. One just sent shows here within seconds.")
+    view = RequestView.of(row, query.places)
+    return RequestPage(request=view, elsewhere=_run_page(query, view))
+
+
+def _request_id(text: str) -> str:
+    try:
+        return fields.request_id("id", text) or ""
+    except RequestError as error:
+        raise NotFoundError("A request's id is a UUID, such as the one that the sender was given.") from error
+
+
+def _run_page(query: Query, view: RequestView) -> str | None:
+    # the store's event may come before the index has the run: until then the request's page stays
+    if view.row.state is not RequestState.DONE or view.row.path is None:
+        return None
+    try:
+        RunPath.parse(view.row.path)
+    except ResultError:
+        return None
+    found = public_runs(read.find_runs(query.index, view.row.path))
+    return addresses.run(found[0]) if found else None
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ", ".join(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""How pages say outcomes, states, times and durations. Pure; templates use them as filters."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from testyard.index import RequestState, RunRow
+from testyard.run import Outcome
+
+#: A sign beside each word, so that nothing is said by colour alone. None is drawn as an emoji.
+SIGNS: dict[str, str] = {
+    Outcome.PASS: "✓",
+    Outcome.NEUTRAL: "○",
+    Outcome.FAIL: "✗",
+    Outcome.TMPFAIL: "!",
+    Outcome.ERROR: "!",
+    Outcome.DENYLISTED: "⊘",
+    Outcome.OTHERFAIL: "✗",
+    RequestState.QUEUED: "⋯",
+    RequestState.RUNNING: "▸",
+    RequestState.DONE: "✓",
+    RequestState.REJECTED: "✗",
+    "PASS": "✓",
+    "FAIL": "✗",
+    "SKIP": "○",
+    "FLAKY": "~",
+}
+
+_VERBS: dict[Outcome, str] = {
+    Outcome.PASS: "passed",
+    Outcome.NEUTRAL: "had nothing to test",
+    Outcome.FAIL: "failed",
+    Outcome.TMPFAIL: "could not be tested",
+    Outcome.ERROR: "ended in an error of the test system",
+    Outcome.DENYLISTED: "was not run",
+    Outcome.OTHERFAIL: "failed in an unknown way",
+}
+
+
+def sign(word: str) -> str:
+    """The sign of an outcome or state; a dot for an unknown one."""
+    return SIGNS.get(word, "·")
+
+
+def duration(seconds: float | None) -> str:
+    """``1 h 02 min``, ``3 min 12 s``, ``7.4 s``; a dash where none was measured."""
+    if seconds is None:
+        return "—"
+    whole = round(max(0.0, seconds))
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    if whole >= 60:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{seconds:.1f} s" if 0 < seconds < 10 and seconds != whole else f"{whole} s"
+
+
+def age(then: float, now: float) -> str:
+    """How long ago, in the one unit that matters."""
+    seconds = max(0, int(now - then))
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return "just now" if seconds < 5 else f"{seconds} s ago"
+
+
+def iso(when: float) -> str:
+    """ISO 8601 in UTC, to the second."""
+    return datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def stamp(when: float) -> str:
+    """The same for people."""
+    return datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def count(number: int, noun: str) -> str:
+    """``1 test``, ``2 tests``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def verdict(run: RunRow) -> str:
+    """The outcome of a run in one sentence, naming the tests that failed."""
+    what = f"{run.source} {run.version}" if run.version != "unknown" else run.source
+    failed = [test.name for test in run.subtests if test.outcome == "FAIL"]
+    reason = run.explanation
+    if failed:
+        named = ", ".join(failed[:3]) + (f" and {len(failed) - 3} more" if len(failed) > 3 else "")
+        reason = f"{len(failed)} of {count(len(run.subtests), 'test')} failed ({named})"
+    elif run.exit_code == 0 and run.subtests:
+        number = len(run.subtests)
+        reason = "its one test passed" if number == 1 else f"all {number} tests passed"
+    return f"{what} {_VERBS[run.outcome]} on {run.release} {run.architecture}: {reason}."
