@@ -8,7 +8,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import product
 
 from testyard.errors import RequestError
 
@@ -49,3 +51,10 @@ class QueueName:
         if parts[0] == "debci" and len(parts) == 4 and parts[1] != DEFAULT_CONTEXT:
             return cls(parts[1], parts[2], parts[3])
         raise RequestError("queue", f"{name!r} is not debci-[context-]release-architecture")
+
+
+def all_queues(
+    contexts: Iterable[str], releases: Iterable[str], architectures: Iterable[str]
+) -> tuple[QueueName, ...]:
+    """The queue of every combination. Raises RequestError if a name is no good."""
+    return tuple(QueueName(*parts) for parts in product(contexts, releases, architectures))

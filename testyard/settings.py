@@ -21,7 +21,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from testyard.errors import SettingsError
+from testyard.errors import RequestError, SettingsError
+from testyard.queue import QueueName, all_queues
 
 
 class _Section(BaseModel):
@@ -69,6 +70,13 @@ class Topology(_Section):
     releases: tuple[str, ...] = ()
     architectures: tuple[str, ...] = ()
     contexts: tuple[str, ...] = ("ubuntu", "huge", "ppa", "upstream")
+
+    def queues(self) -> tuple[QueueName, ...]:
+        """Every request queue. Raises SettingsError if a name is no good."""
+        try:
+            return all_queues(self.contexts, self.releases, self.architectures)
+        except RequestError as error:
+            raise SettingsError(f"topology: {error.brief}") from error
 
 
 class Timeouts(_Section):

@@ -119,10 +119,6 @@ class ClaimBook:
         self._write(key, renewed)
         return renewed
 
-    def drop(self, key: str) -> None:
-        """Forget a claim. Raises StoreError."""
-        self._store.delete(CLAIMS, key)
-
     def _write(self, key: str, claim: Claim) -> None:
         self._store.put(CLAIMS, key, claim.to_bytes(), content_type="application/json", expire_after=_FORGET)
 

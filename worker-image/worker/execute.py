@@ -114,15 +114,18 @@ class Execution:
             process = self._testbed.start(self.workspace, command)
         except OSError as error:
             raise TestbedError(f"the testbed could not be started: {error}") from error
+        ended = False
         try:
-            self._follow(process)
+            ended = self._follow(process)
         finally:
-            process.kill() if self._cancelled.is_set() else None
+            if not ended:
+                process.kill()
             status = process.wait()
             self._flush()
         return output.exit_code_of(status)
 
-    def _follow(self, process: Process) -> None:
+    def _follow(self, process: Process) -> bool:
+        """Read the output to its end; False if it was left before, because of ``cancelled``."""
         started = last_status = time.monotonic()
         with selectors.DefaultSelector() as selector:
             selector.register(process.output, selectors.EVENT_READ)
@@ -131,7 +134,7 @@ class Execution:
                 if ready:
                     data = os.read(process.output, 1 << 16)
                     if not data:
-                        return
+                        return True
                     self._write(process, data)
                 else:
                     self._flush()
@@ -139,6 +142,7 @@ class Execution:
                     last_status = time.monotonic()
                     seconds = last_status - started
                     self._report.status(running=True, seconds=seconds, tail=self._log.shown())
+        return False
 
     def _write(self, process: Process, data: bytes) -> None:
         try:

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The edge that all functions share: background work with the app's lifespan, and /health."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+#: Seconds that background work has to end when the app ends.
+_PATIENCE = 5.0
+
+
+@dataclass(frozen=True)
+class Background:
+    """Work in a thread: ``run`` until ``stop`` is called; ``problem`` is empty while all is well."""
+
+    name: str
+    run: Callable[[], None]
+    stop: Callable[[], None]
+    problem: Callable[[], str]
+
+
+def function_app(work: Sequence[Background]) -> Starlette:
+    """An ASGI app that does the work while it lives and answers ``GET /health``."""
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        threads = [threading.Thread(target=item.run, name=item.name, daemon=True) for item in work]
+        for thread in threads:
+            thread.start()
+        yield
+        for item in work:
+            item.stop()
+        for thread in threads:
+            await asyncio.to_thread(thread.join, _PATIENCE)
+
+    async def health(_request: Request) -> JSONResponse:
+        problems = [problem for item in work if (problem := item.problem())]
+        body = {"healthy": not problems, "reason": "; ".join(problems)}
+        return JSONResponse(body, status_code=503 if problems else 200)
+
+    return Starlette(routes=[Route("/health", health)], lifespan=lifespan)

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Something that a function does again and again."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from testyard.errors import TestyardError
+
+log = logging.getLogger(__name__)
+
+
+class Periodic:
+    """Calls ``action`` every ``interval`` seconds; a failure is remembered until the next success."""
+
+    def __init__(self, name: str, interval: float, action: Callable[[], None]) -> None:
+        self._name = name
+        self._interval = interval
+        self._action = action
+        self._stop = threading.Event()
+        self.problem = ""
+
+    def stop(self) -> None:
+        """Ask the loop to end."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Go on until `stop` is called."""
+        while not self._stop.is_set():
+            try:
+                self._action()
+                self.problem = ""
+            except (TestyardError, SQLAlchemyError) as error:
+                self.problem = f"{self._name}: {str(error).splitlines()[0]}"
+                log.warning("%s", self.problem)
+            self._stop.wait(self._interval)

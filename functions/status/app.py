@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The status function: events of requests, and queue lengths → the index's live tables."""
+
+from __future__ import annotations
+
+import logging
+
+import pika
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.applications import Starlette
+
+from functions.asgi import Background, function_app
+from functions.periodic import Periodic
+from testyard.adapters.amqp import (
+    STATUS_QUEUE,
+    broker_errors,
+    connection_parameters,
+    declare_topology,
+    queue_length,
+)
+from testyard.adapters.consumer import Consumer
+from testyard.errors import TestyardError
+from testyard.event import Event
+from testyard.index import open_index
+from testyard.index.write import apply_event, set_queue_lengths
+from testyard.queue import DEAD_LETTERS
+from testyard.settings import Settings, load_settings
+
+#: Seconds between two looks at the queues. A look is a passive declare each: 0.3 ms, no message moves.
+_LOOK_INTERVAL = 2.0
+
+
+class QueueWatch:
+    """Looks at all queues over one connection, opened again after a failure."""
+
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        self._url = settings.broker.url.get_secret_value()
+        self._engine = engine
+        self._queues = settings.topology.queues()
+        self._connection: pika.BlockingConnection | None = None
+
+    def look(self) -> None:
+        """Enter the lengths of all queues. Raises BrokerError, SQLAlchemyError."""
+        lengths = []
+        with broker_errors("look at the queues"):
+            connection = self._connected()
+            for name in (*(str(queue) for queue in self._queues), DEAD_LETTERS):
+                found = queue_length(connection, name)
+                if found:
+                    lengths.append((name, *found))
+        with self._engine.begin() as database:
+            set_queue_lengths(database, lengths)
+
+    def _connected(self) -> pika.BlockingConnection:
+        if self._connection is None or not self._connection.is_open:
+            self._connection = pika.BlockingConnection(connection_parameters(self._url))
+            declare_topology(self._connection.channel(), self._queues)
+        return self._connection
+
+
+def create_app() -> Starlette:
+    """The ASGI app; settings come from ``TESTYARD_CONFIG`` and environment."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
+    settings = load_settings()
+    engine = open_index(settings.database.url.get_secret_value(), writer=True)
+
+    def on_event(body: bytes) -> None:
+        event = Event.from_bytes(body)
+        try:
+            with engine.begin() as connection:
+                apply_event(connection, event)
+        except SQLAlchemyError as error:
+            raise TestyardError(f"index: {type(error).__name__}") from error
+
+    consumer = Consumer(settings.broker.url.get_secret_value(), STATUS_QUEUE, on_event)
+    watch = QueueWatch(settings, engine)
+    looker = Periodic("queues", _LOOK_INTERVAL, watch.look)
+    return function_app(
+        [
+            Background("events", consumer.run, consumer.stop, lambda: consumer.problem),
+            Background("queues", looker.run, looker.stop, lambda: looker.problem),
+        ]
+    )

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""One message as the broker delivered it, and how it is settled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from testyard.adapters.amqp import ACCEPTED_HEADER
+from testyard.errors import RequestError
+from testyard.fields import request_id
+from testyard.queue import QueueName
+from testyard.request import TestRequest, parse_body
+from worker.command import check_runnable
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """``tag`` and ``generation`` (the connection's number) tell the broker which one is settled."""
+
+    tag: int
+    generation: int
+    queue: str
+    body: bytes
+    redelivered: bool = False
+    message_id: str | None = None
+    headers: Mapping[str, Any] | None = None
+
+    def read(self) -> tuple[TestRequest, QueueName]:
+        """The request and its queue. Raises RequestError if it can never work."""
+        request = parse_body(self.body)
+        if request.uuid is None:
+            request = replace(request, uuid=self._known_id())
+        check_runnable(request)
+        return request, QueueName.parse(self.queue)
+
+    def _known_id(self) -> str | None:
+        """The id in the message's properties; an id of another form is no id of ours."""
+        try:
+            return request_id("message_id", self.message_id)
+        except RequestError:
+            return None
+
+    @property
+    def accepted(self) -> float | None:
+        """When the request was accepted (Unix time), where its sender says so."""
+        try:
+            return min(float((self.headers or {})[ACCEPTED_HEADER]), time.time())
+        except (KeyError, TypeError, ValueError):
+            return None

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The story of one request: read → claim → run → store → tell → settle.
+
+A message is acknowledged only when its result is stored and told, or when it can never work and is
+among the dead letters. Whatever else happens, it stays with the broker.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeVar
+
+from testyard.adapters.amqp import Publisher
+from testyard.adapters.swift import SwiftStore
+from testyard.errors import BrokerError, CancelledRun, RequestError, ResultError, StoreError
+from testyard.event import COMPLETION_EXCHANGE, EVENTS_EXCHANGE, CompletionMessage, Event, EventKind
+from testyard.queue import QueueName
+from testyard.request import TestRequest
+from testyard.run import Phase, PhaseTime
+from testyard.settings import Settings
+from testyard.store import RunPath
+from worker.claim import Claim, ClaimBook, ClaimState, claim_key, identify
+from worker.delivery import Delivery
+from worker.execute import Bundle, Execution
+from worker.lease import LeaseKeeper
+from worker.live import LiveReport, LiveSender
+from worker.publish import Publication, completion, remove_unfinished, stored_result
+from worker.testbed.base import Testbed
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+#: Seconds between two looks at a claim that another holds, and the longest pause after a failure.
+_POLL = 1.0
+_LONGEST_PAUSE = 30.0
+
+
+class Settlement(Enum):
+    """What the broker is told."""
+
+    ACK = "ack"
+    RETURN = "return"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What all jobs of a worker share."""
+
+    settings: Settings
+    testbed: Testbed
+    sender: LiveSender
+    slots: threading.Semaphore
+
+
+class Job:
+    """Works on one delivery, in a thread of its own."""
+
+    def __init__(self, delivery: Delivery, tools: Tools) -> None:
+        self._delivery = delivery
+        self._tools = tools
+        self._cancelled = threading.Event()
+        self._store = SwiftStore(tools.settings.store)
+        self._publisher = Publisher(tools.settings.broker.url.get_secret_value())
+        self._book = ClaimBook(self._store, tools.settings.worker.name, tools.settings.worker.lease)
+
+    def cancel(self) -> None:
+        """Stop as soon as possible; the request goes back."""
+        self._cancelled.set()
+
+    def perform(self) -> Settlement:
+        """Do all that the delivery asks for; returns how to settle it."""
+        try:
+            request, queue = self._delivery.read()
+        except RequestError as error:
+            return self._park(error)
+        try:
+            return self._claimed(request, queue)
+        except CancelledRun:
+            return Settlement.RETURN
+        finally:
+            self._store.close()
+            self._publisher.close()
+
+    def _park(self, error: RequestError) -> Settlement:
+        delivery = self._delivery
+        known = delivery.message_id or ""
+        log.warning("%s: parked: %s", delivery.queue, error.brief)
+        self._insist(
+            lambda: self._publisher.park(
+                delivery.body, queue=delivery.queue, reason=error.brief, request_id=known
+            )
+        )
+        if known:
+            event = Event(EventKind.REJECTED, known, delivery.queue, "", data={"reason": error.brief})
+            self._tools.sender.send(EVENTS_EXCHANGE, event.routing_key, event.to_bytes())
+        return Settlement.ACK
+
+    def _claimed(self, request: TestRequest, queue: QueueName) -> Settlement:
+        key = claim_key(request, str(queue), self._delivery.body)
+        request_id, standing = self._standing(request, key)
+        if standing:
+            done = self._finish_other(request, standing, request_id)
+            if done:
+                return done
+        with self._slot():
+            claim = self._insist(lambda: self._book.take(key, request_id))
+            report = LiveReport(self._tools.sender, request, request_id, queue)
+            report.taken(self._tools.settings.worker.name)
+            execution = self._execution(request, queue, request_id, report)
+            try:
+                with LeaseKeeper(self._lease_book(), key, claim, self._cancelled) as lease:
+                    bundle = execution.run(self._notes(request_id, request, queue))
+                    return self._publish(request, queue, lease, bundle, report)
+            except CancelledRun:
+                if lease.lost:
+                    log.warning("request %s: another worker has taken it over", request_id)
+                    return Settlement.NOTHING
+                report.event(EventKind.RETURNED, reason="the worker was stopped")
+                raise
+            finally:
+                self._tools.testbed.remove(execution.workspace)
+
+    def _standing(self, request: TestRequest, key: str) -> tuple[str, Claim | None]:
+        """The request's id, and the claim against running it; waits while a living worker holds one."""
+        while True:
+            found = self._insist(lambda: self._book.read(key))
+            request_id, standing = identify(request, found, redelivered=self._delivery.redelivered)
+            if standing is None or standing.state is ClaimState.DONE or standing.void(self._book.lease):
+                return request_id, standing
+            self._pause(_POLL)
+
+    def _finish_other(self, request: TestRequest, standing: Claim, request_id: str) -> Settlement | None:
+        """Finish what another worker left, if its result is stored; None if the request must run."""
+        try:
+            result = self._insist(lambda: stored_result(self._store, standing))
+        except ResultError as error:
+            log.warning("request %s: its stored result cannot be read: %s", request_id, error.brief)
+            result = None
+        if result is None:
+            self._insist(lambda: remove_unfinished(self._store, standing))
+            return None
+        log.info("request %s has run already: %s", request_id, standing.path)
+        path = RunPath.parse(standing.path)
+        self._tell(completion(standing.container, path, result, request))
+        return Settlement.ACK
+
+    def _publish(
+        self, request: TestRequest, queue: QueueName, lease: LeaseKeeper, bundle: Bundle, report: LiveReport
+    ) -> Settlement:
+        request_id = lease.claim.request_id
+        publication = Publication(self._store, request, queue, request_id)
+        report.phase(PhaseTime(Phase.UPLOAD, time.time()))
+        path = self._insist(publication.choose_path)
+        place = {"container": publication.container, "path": str(path)}
+        self._insist(lambda: lease.advance(state=ClaimState.STORING, **place))
+        result = self._insist(lambda: publication.store(path, bundle, time.time))
+        self._insist(lambda: lease.advance(state=ClaimState.DONE))
+        report.stored(publication.container, str(path), result.exit_code)
+        self._tell(completion(publication.container, path, result, request))
+        log.info("request %s: %s %s: %s", request_id, request.package, result.outcome, path)
+        return Settlement.ACK
+
+    def _tell(self, message: CompletionMessage | None) -> None:
+        if message is not None:
+            body = message.to_bytes()
+            self._insist(lambda: self._publisher.publish(COMPLETION_EXCHANGE, "", body))
+
+    def _execution(
+        self, request: TestRequest, queue: QueueName, request_id: str, report: LiveReport
+    ) -> Execution:
+        worker = self._tools.settings.worker
+        execution = Execution(
+            request,
+            queue,
+            settings=worker,
+            testbed=self._tools.testbed,
+            report=report,
+            facts={"request_id": request_id, "worker": worker.name, "testbed": self._tools.testbed.name},
+            cancelled=self._cancelled,
+        )
+        accepted = self._delivery.accepted
+        if accepted is not None:
+            execution.phases.add(PhaseTime(Phase.WAIT, accepted, time.time() - accepted))
+        return execution
+
+    def _notes(self, request_id: str, request: TestRequest, queue: QueueName) -> tuple[str, ...]:
+        name = self._tools.settings.worker.name
+        return (
+            f"request {request_id}: {request.package} on {queue.release} {queue.architecture}",
+            f"taken by worker {name}; testbed {self._tools.testbed.name}",
+        )
+
+    def _lease_book(self) -> ClaimBook:
+        settings = self._tools.settings
+        return ClaimBook(SwiftStore(settings.store), settings.worker.name, settings.worker.lease)
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
+        """The right to run something. After the broker came back, more deliveries than slots may wait."""
+        while not self._tools.slots.acquire(timeout=0.2):
+            self._pause(0)
+        try:
+            yield
+        finally:
+            self._tools.slots.release()
+
+    def _insist(self, action: Callable[[], T]) -> T:
+        """Do it again until store and broker let us; raises CancelledRun if the worker is told to stop."""
+        pause = 0.5
+        while True:
+            try:
+                return action()
+            except (StoreError, BrokerError) as error:
+                log.warning("%s; trying again", error.brief)
+                self._pause(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _pause(self, seconds: float) -> None:
+        if self._cancelled.wait(seconds):
+            raise CancelledRun("the worker was told to stop")

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Keeps a claim alive while its run goes on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from types import TracebackType
+
+from testyard.errors import CancelledRun, StoreError
+from worker.claim import Claim, ClaimBook
+
+log = logging.getLogger(__name__)
+
+
+class LeaseKeeper:
+    """Renews a claim three times a lease, in a thread of its own; ``book`` is its alone.
+
+    If another worker has taken the request over, ``lost`` is true and ``cancelled`` is set.
+    """
+
+    def __init__(self, book: ClaimBook, key: str, claim: Claim, cancelled: threading.Event) -> None:
+        self._book = book
+        self._key = key
+        self._cancelled = cancelled
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        self.claim = claim
+        self.lost = False
+
+    def __enter__(self) -> LeaseKeeper:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def advance(self, **changes: object) -> None:
+        """Note in the claim how far the run is.
+
+        Raises StoreError, and CancelledRun if another worker has taken the request over.
+        """
+        with self._lock:
+            renewed = None if self.lost else self._book.renew(self._key, self.claim, **changes)
+            if renewed is None:
+                self.lost = True
+                self._cancelled.set()
+                raise CancelledRun("another worker has taken the request over")
+            self.claim = renewed
+
+    def _keep(self) -> None:
+        while not self._stop.wait(self._book.lease / 3):
+            try:
+                self.advance()
+            except StoreError as error:
+                log.warning("claim not renewed: %s", error.brief)
+            except CancelledRun:
+                return

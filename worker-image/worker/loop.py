@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The worker's loop: takes deliveries from the broker, hands each to a job, settles it."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import AMQPError
+from pika.spec import Basic, BasicProperties
+
+from testyard.adapters.amqp import connection_parameters, declare_topology
+from testyard.errors import BrokerError, TestyardError
+from testyard.queue import QueueName
+from worker.delivery import Delivery
+from worker.job import Job, Settlement, Tools
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two looks at what jobs have settled; an idle worker wakes up that often.
+_TICK = 0.2
+#: Seconds before the broker is asked again after it was away.
+_RECONNECT = 1.0
+#: Seconds before a request that a bug of ours stopped goes back to its queue.
+_AFTER_BUG = 10.0
+
+
+class WorkerLoop:
+    """``drain`` lets running jobs end and takes no more; ``stop`` gives them back."""
+
+    def __init__(self, tools: Tools, queues: Iterable[QueueName], alive: Path) -> None:
+        self._tools = tools
+        self._queues = tuple(queues)
+        self._alive = alive
+        self._jobs: dict[threading.Thread, Job] = {}
+        self._settled: queue.Queue[tuple[Delivery, Settlement]] = queue.Queue()
+        self._generation = 0
+        self._draining = threading.Event()
+        self._stopping = threading.Event()
+
+    def drain(self) -> None:
+        """Take no more requests; `run` returns when the running ones are done."""
+        self._draining.set()
+
+    def stop(self) -> None:
+        """Give all requests back; `run` returns soon."""
+        self._stopping.set()
+        self._draining.set()
+
+    def run(self) -> None:
+        """Work until told to end."""
+        while not self._over():
+            try:
+                self._serve()
+            except (AMQPError, OSError, BrokerError) as error:
+                log.warning("broker: %s; trying again", error or type(error).__name__)
+                self._beat()
+                self._draining.wait(_RECONNECT)
+        for thread, job in self._jobs.items():
+            if self._stopping.is_set():
+                job.cancel()
+            thread.join()
+
+    def _over(self) -> bool:
+        return self._stopping.is_set() or (self._draining.is_set() and not self._jobs)
+
+    def _serve(self) -> None:
+        url = self._tools.settings.broker.url.get_secret_value()
+        connection = pika.BlockingConnection(connection_parameters(url))
+        with connection:
+            self._generation += 1
+            channel = connection.channel()
+            declare_topology(channel, self._queues)
+            # one limit for all queues together: a worker never holds more than it can run
+            channel.basic_qos(prefetch_count=self._tools.settings.worker.slots, global_qos=True)
+            tags = [channel.basic_consume(str(name), self._on_message) for name in self._queues]
+            log.info("waiting for requests on %s", ", ".join(str(name) for name in self._queues))
+            while not self._over():
+                connection.process_data_events(time_limit=_TICK)
+                self._settle(channel)
+                self._beat()
+                if self._draining.is_set() and tags:
+                    for tag in tags:
+                        channel.basic_cancel(tag)
+                    tags = []
+            self._give_back(channel)
+
+    def _on_message(
+        self, channel: BlockingChannel, method: Basic.Deliver, properties: BasicProperties, body: bytes
+    ) -> None:
+        delivery = Delivery(
+            tag=method.delivery_tag,
+            generation=self._generation,
+            queue=method.routing_key,
+            body=body,
+            redelivered=bool(method.redelivered),
+            message_id=properties.message_id,
+            headers=properties.headers,
+        )
+        job = Job(delivery, self._tools)
+        thread = threading.Thread(target=self._perform, args=(job, delivery), name=f"job-{delivery.tag}")
+        self._jobs[thread] = job
+        thread.start()
+
+    def _perform(self, job: Job, delivery: Delivery) -> None:
+        settlement = Settlement.RETURN
+        try:
+            settlement = job.perform()
+        except TestyardError as error:
+            log.error("request goes back to %s: %s", delivery.queue, error)
+            self._stopping.wait(_AFTER_BUG)
+        except Exception:  # the outermost place: a bug must not lose the request, nor end the worker
+            log.exception("a bug; the request goes back to %s", delivery.queue)
+            self._stopping.wait(_AFTER_BUG)
+        finally:
+            self._settled.put((delivery, settlement))
+
+    def _settle(self, channel: BlockingChannel) -> None:
+        while not self._settled.empty():
+            delivery, settlement = self._settled.get()
+            if delivery.generation != self._generation:
+                continue  # that connection is gone, and the delivery with it
+            if settlement is Settlement.ACK:
+                channel.basic_ack(delivery.tag)
+            elif settlement is Settlement.RETURN:
+                channel.basic_nack(delivery.tag, requeue=True)
+        self._jobs = {thread: job for thread, job in self._jobs.items() if thread.is_alive()}
+
+    def _give_back(self, channel: BlockingChannel) -> None:
+        for job in self._jobs.values():
+            job.cancel()
+        deadline = time.monotonic() + 15
+        for thread in list(self._jobs):
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self._settle(channel)
+
+    def _beat(self) -> None:
+        """Show others that the loop goes round (`testyard local status` looks at the file's age)."""
+        with suppress(OSError):
+            if not self._alive.exists() or time.time() - self._alive.stat().st_mtime > 2:
+                self._alive.touch()

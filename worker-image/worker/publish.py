@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Storing a finished run: log and artifacts first, ``result.tar`` last, and then the claim is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from testyard.event import CompletionMessage
+from testyard.ports import Store
+from testyard.queue import QueueName
+from testyard.request import TestRequest
+from testyard.result import Result, read_result_tar, write_result_tar
+from testyard.run import Phase, PhaseTime, RunId
+from testyard.store import (
+    ARTIFACTS,
+    LOG,
+    PUBLIC_READ,
+    READABLE_BY,
+    RESULT,
+    RunPath,
+    container_name,
+    is_private,
+)
+from worker.claim import Claim
+from worker.execute import Bundle
+
+
+class Publication:
+    """Stores one run at one path. Each method raises StoreError and may be called again."""
+
+    def __init__(self, store: Store, request: TestRequest, queue: QueueName, request_id: str) -> None:
+        self._store = store
+        self._request = request
+        self._queue = queue
+        self._id = request_id
+        self.container = container_name(queue.release, request.ppas, private=request.private)
+
+    def choose_path(self) -> RunPath:
+        """A free place for a run that is complete now."""
+        acl = f"*:{self._request.swiftuser}" if self._request.swiftuser else ""
+        self._store.ensure_container(self.container, read_acl=acl if self._request.private else PUBLIC_READ)
+        when = datetime.now(UTC)
+        while True:
+            run_id = RunId.make(
+                when, self._request.body() + self._id.encode(), self._queue.release, self._queue.architecture
+            )
+            path = RunPath(self._queue.release, self._queue.architecture, self._request.package, run_id)
+            if not self._store.names(self.container, prefix=f"{path}/"):
+                return path
+            when += timedelta(seconds=1)
+
+    def store(self, path: RunPath, bundle: Bundle, clock: Callable[[], float]) -> Result:
+        """Write all objects; returns the result as stored, with the time that storing took."""
+        started = clock()
+        put = self._store.put
+        put(
+            self.container,
+            path.file(LOG),
+            bundle.log,
+            content_type="text/plain; charset=UTF-8",
+            content_encoding="gzip",
+        )
+        put(self.container, path.file(ARTIFACTS), bundle.artifacts, content_type="application/gzip")
+        if self._request.readable_by:
+            names = "".join(f"{name}\n" for name in self._request.readable_by)
+            put(self.container, path.file(READABLE_BY), names.encode())
+        upload = PhaseTime(Phase.UPLOAD, started, clock() - started)
+        result = replace(bundle.result, phases=(*bundle.result.phases, upload))
+        put(
+            self.container,
+            path.file(RESULT),
+            write_result_tar(result),
+            content_type="application/x-tar",
+        )
+        return result
+
+
+def stored_result(store: Store, claim: Claim) -> Result | None:
+    """The result that a claim speaks of; None if it never got as far. Raises StoreError, ResultError."""
+    if not claim.path:
+        return None
+    data = store.get(claim.container, RunPath.parse(claim.path).file(RESULT))
+    return read_result_tar(data) if data else None
+
+
+def remove_unfinished(store: Store, claim: Claim) -> None:
+    """Remove what a dead worker stored of a run whose result it did not store. Raises StoreError."""
+    if claim.path:
+        for name in store.names(claim.container, prefix=f"{claim.path}/"):
+            store.delete(claim.container, name)
+
+
+def completion(
+    container: str, path: RunPath, result: Result, request: TestRequest
+) -> CompletionMessage | None:
+    """The message that tells others; None for a private run."""
+    if is_private(container):
+        return None
+    extras = {"all-proposed": "1" if request.all_proposed else None, "testname": request.testname}
+    return CompletionMessage(
+        release=path.release,
+        architecture=path.architecture,
+        package=path.source,
+        container=container,
+        swift_dir=str(path),
+        exitcode=result.exit_code,
+        duration=result.duration,
+        testpkg_version=result.version,
+        requester=result.requester,
+        triggers=" ".join(result.triggers) or None,
+        env=",".join(f"{key}={value}" for key, value in extras.items() if value),
+        uuid=result.request_id,
+    )
