@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
@@ -67,7 +65,7 @@ def site_of(request: Request) -> Site:
 
 def wants_json(path: str) -> bool:
     """True for the addresses that programs ask."""
-    return PurePosixPath(path).suffix == ".json" or path == "/health"
+    return path.endswith(".json") or path == "/health"
 
 
 def _page(path: str, build: Build, *, twin: str | None = None) -> list[BaseRoute]:

@@ -44,7 +44,7 @@ def sign(word: str) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """``1 h 02 min``, ``3 min 12 s``, ``7.4 s``; a dash where none was measured."""
+    """``1 h 02 min``, ``3 min 12 s``, ``7.4 s`` (``7 s`` if whole); a dash where none was measured."""
     if seconds is None:
         return "—"
     whole = round(max(0.0, seconds))
@@ -52,7 +52,7 @@ def duration(seconds: float | None) -> str:
         return f"{whole // 3600} h {whole % 3600 // 60:02} min"
     if whole >= 60:
         return f"{whole // 60} min {whole % 60:02} s"
-    return f"{seconds:.1f} s" if 0 < seconds < 10 and seconds != whole else f"{whole} s"
+    return f"{seconds:.1f} s" if isinstance(seconds, float) and seconds < 10 else f"{whole} s"
 
 
 def age(then: float, now: float) -> str:

@@ -32,7 +32,8 @@ class RequestPage(Page):
     @property
     def live(self) -> bool:
         """True as long as the page may change."""
-        return self.request.row.state in (RequestState.QUEUED, RequestState.RUNNING)
+        ended = RequestState.DONE if self.request.private else None
+        return self.request.row.state not in (RequestState.REJECTED, ended)
 
     @property
     def parameters(self) -> tuple[tuple[str, str], ...]:

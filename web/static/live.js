@@ -32,7 +32,7 @@ function showPhases(list, phases, now) {
     const [item, name, time] = ["li", "span", "span"].map((tag) => document.createElement(tag));
     name.textContent = label(phase);
     time.className = "number";
-    time.textContent = phase.seconds === null ? `since ${duration(now - phase.started)}` : duration(phase.seconds);
+    time.textContent = phase.seconds === null ? `${duration(now - phase.started)} so far` : duration(phase.seconds);
     item.append(name, " ", time);
     return item;
   }));
@@ -48,30 +48,28 @@ function show(element, request, now) {
   showPhases(part(element, "phases"), request.phases, now);
 }
 
-// the requests of a page, and one line that changes whenever the page's own form would
-function outline(twin) {
-  const requests = twin.requests ?? (twin.running ? [...twin.running, ...twin.queued] : [twin]);
-  const form = (request) => `${request.request_id} ${request.state} ${request.phases.length > 0} ${request.run}`;
-  const newest = (twin.latest ?? []).map((run) => run.path)[0];
-  return [requests, [...requests.map(form), newest].join("\n")];
-}
+// which requests a page shows in which state; when the twin tells otherwise, the page is loaded anew
+const shownForm = (area) =>
+  Array.from(area.querySelectorAll("[data-state]"), (item) => `${item.dataset.request} ${item.dataset.state}`).join();
+const twinForm = (requests) => requests.map((request) => `${request.request_id} ${request.state}`).join();
 
 function follow(area) {
   const pause = 1000 * Number(area.dataset.every);
-  let known = null;
   let failures = 0;
   const lost = (yes) => area.querySelectorAll("[data-lost]").forEach((note) => { note.hidden = !yes; });
 
   async function look() {
     if (document.hidden) return;
+    // an ended request's page leads to the result as soon as there is one
+    if (area.querySelector("[data-state=done]")) return location.reload();
     const response = await fetch(area.dataset.twin, { cache: "no-store" });
     if (!response.ok) throw new Error(`status ${response.status}`);
     const now = Date.parse(response.headers.get("Date")) / 1000 || Date.now() / 1000;
-    const [requests, form] = outline(await response.json());
+    const twin = await response.json();
+    const requests = twin.requests ?? (twin.running ? [...twin.running, ...twin.queued] : [twin]);
     lost(false);
     failures = 0;
-    if (known !== null && known !== form) return location.reload();
-    known = form;
+    if (shownForm(area) !== twinForm(requests)) return location.reload();
     for (const request of requests) {
       const element = area.querySelector(`[data-request="${CSS.escape(request.request_id)}"]`);
       if (element) show(element, request, now);

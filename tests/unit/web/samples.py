@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
+from pydantic import SecretStr
 from sqlalchemy import Connection
 from starlette.applications import Starlette
 
@@ -232,7 +234,7 @@ def _fill_requests(connection: Connection, now: float) -> None:
 def settings(database: str, store: str = STORE) -> Settings:
     """The settings of a site on this index and store."""
     return Settings(
-        database=Database(url=database),  # type: ignore[arg-type]
+        database=Database(url=SecretStr(database)),
         store=Store(public_url=store),
         site=Site(url="https://testyard.example"),
     )
@@ -248,7 +250,7 @@ def store_of(logs: dict[str, bytes]) -> httpx.MockTransport:
 
     def answer(request: httpx.Request) -> httpx.Response:
         body = logs.get(request.url.path.removeprefix("/v1/AUTH_test/"))
-        return httpx.Response(404) if body is None else httpx.Response(200, content=body)
+        return httpx.Response(404) if body is None else httpx.Response(200, stream=httpx.ByteStream(body))
 
     return httpx.MockTransport(answer)
 
@@ -259,3 +261,28 @@ def app_on(folder: Path, transport: httpx.MockTransport | None = None) -> Starle
     fill(database)
     logs = {f"autopkgtest-bookworm/{FAILED_RUN}/log.gz": packed()}
     return create_app(settings(database), transport=transport or store_of(logs))
+
+
+class Browser:
+    """Asks the site in process, as a server would; follows no redirect."""
+
+    def __init__(self, app: Starlette) -> None:
+        self.app = app
+        self._runner = asyncio.Runner()  # one loop, as in a server: the site keeps connections
+
+    def __enter__(self) -> Browser:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._runner.close()
+
+    def get(self, path: str, method: str = "GET") -> httpx.Response:
+        """The answer to one request."""
+
+        async def ask() -> httpx.Response:
+            # what an error makes the server log is not what this browser gets
+            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://site.example") as client:
+                return await client.request(method, path)
+
+        return self._runner.run(ask())

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The pages in Debian's Chromium: what only a browser can tell."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.unit.web import samples
+from testyard.event import EventKind
+from testyard.index import open_index
+from testyard.index.write import apply_event, record_run
+from testyard.run import RunId
+from testyard.store import RunPath
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+RUN_PAGE = "/packages/sed/bookworm/amd64/20260105_120000_0a1b2@"
+PAGES = [
+    "/",
+    "/running",
+    "/packages/hello",
+    "/packages/sed/bookworm/amd64",
+    RUN_PAGE,
+    f"/requests/{samples.RUNNING}",
+]
+
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="Debian's package chromium is not installed")
+
+
+class Served:
+    """A site with its store, each a process of its own."""
+
+    def __init__(self, url: str, database: str) -> None:
+        self.url = url
+        self.database = database
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("pages")
+    database = f"sqlite:///{folder}/index.db"
+    samples.fill(database)
+    log = folder / "store" / "autopkgtest-bookworm" / str(samples.FAILED_RUN) / "log.gz"
+    log.parent.mkdir(parents=True)
+    log.write_bytes(samples.packed())
+    site, store = _free_ports()
+    config = folder / "testyard.toml"
+    config.write_text(
+        f'[database]\nurl = "{database}"\n[store]\npublic_url = "http://127.0.0.1:{store}"\n',
+        encoding="utf-8",
+    )
+    files = ["-m", "http.server", str(store), "--bind", "127.0.0.1", "--directory", str(folder / "store")]
+    app = ["-m", "uvicorn", "web.app:create_app", "--factory", "--port", str(site), "--log-level", "warning"]
+    with _process(files, {}), _process(app, {"TESTYARD_CONFIG": str(config)}):
+        for port, path in ((store, "/"), (site, "/health")):
+            _wait(f"http://127.0.0.1:{port}{path}")
+        yield Served(f"http://127.0.0.1:{site}", database)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+def _free_ports() -> tuple[int, int]:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
+        return one.getsockname()[1], two.getsockname()[1]
+
+
+@contextmanager
+def _process(arguments: list[str], environment: dict[str, str]) -> Iterator[None]:
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=root,
+        env={**os.environ, **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _wait(url: str) -> None:
+    give_up = time.monotonic() + 20
+    while time.monotonic() < give_up:
+        try:
+            if httpx.get(url, trust_env=False).is_success:
+                return
+        except httpx.TransportError:
+            time.sleep(0.05)
+    raise AssertionError(f"{url} does not answer")
+
+
+@contextmanager
+def opened(
+    chromium: Browser, url: str, *, width: int = 1280, scheme: str = "light", **more: object
+) -> Iterator[Page]:
+    """A page in a window of its own; anything on its console is a failure."""
+    context = chromium.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme, **more)  # type: ignore[arg-type]
+    page = context.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(url)
+    yield page
+    context.close()
+    assert said == []
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("width", [1280, 390])
+def test_pages_open_calmly_and_fit(served: Served, chromium: Browser, path: str, width: int) -> None:
+    with opened(chromium, served.url + path, width=width) as page:
+        assert page.locator("h1").count() == 1
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate("[...document.images].every(image => image.complete)")
+
+
+def test_dark_differs_and_both_are_readable(served: Served, chromium: Browser) -> None:
+    grounds = set()
+    for scheme in ("light", "dark"):
+        with opened(chromium, served.url + RUN_PAGE, scheme=scheme) as page:
+            grounds.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+            pairs = page.evaluate(_COLOURS)
+            assert min(_contrast(*pair) for pair in pairs) >= 4.5, "WCAG AA"
+    assert len(grounds) == 2
+
+
+_COLOURS = """() => [
+  ".outcome.fail", ".outcome.pass", ".verdict", ".quiet", ".l.own", ".l.bad", ".button", "dt"
+].map(name => {
+  const element = document.querySelector(name);
+  let ground = element;
+  while (getComputedStyle(ground).backgroundColor === "rgba(0, 0, 0, 0)") ground = ground.parentElement;
+  return [getComputedStyle(element).color, getComputedStyle(ground).backgroundColor].map(
+    colour => colour.match(/[0-9.]+/g).map(Number));
+})"""
+
+
+def _contrast(one: list[float], two: list[float]) -> float:
+    def light(colour: list[float]) -> float:
+        parts = [
+            c / 255 / 12.92 if c / 255 <= 0.03928 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour[:3]
+        ]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    low, high = sorted((light(one), light(two)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_the_first_failure_is_in_view(served: Served, chromium: Browser, javascript: bool) -> None:
+    with opened(chromium, served.url + RUN_PAGE, java_script_enabled=javascript) as page:
+        line = page.locator(".excerpt .l.bad")
+        box = line.bounding_box()
+        assert box is not None
+        assert box["y"] + box["height"] < 844, "seen without scrolling"
+        page.get_by_role("link", name="First failure").click()
+        section = page.locator("#failure")
+        assert section.get_attribute("open") is not None
+        place = section.bounding_box()
+        assert place is not None
+        assert 0 <= place["y"] < 844
+
+
+def test_a_link_to_a_line_opens_its_folded_section(served: Served, chromium: Browser) -> None:
+    with opened(chromium, f"{served.url}{RUN_PAGE}#L8") as page:
+        assert page.locator("#L8").is_visible()
+        assert not page.locator("#L14").is_visible()
+
+
+def test_all_is_reached_by_keyboard(served: Served, chromium: Browser) -> None:
+    with opened(chromium, served.url + RUN_PAGE) as page:
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == "Skip to content"
+        page.keyboard.press("Tab")
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+
+
+def test_a_running_page_goes_on_by_itself_to_the_result(served: Served, chromium: Browser) -> None:
+    request_id = "7d0b6b76-4bb0-4f0c-9c52-5a0c5b7d7e11"
+    now = time.time()
+    engine = open_index(served.database, writer=True)
+
+    def step(kind: EventKind, **data: object) -> None:
+        with engine.begin() as connection:
+            apply_event(connection, samples.event(kind, request_id, "bc", now, **data))
+
+    step(EventKind.ACCEPTED, parameters={})
+    with opened(chromium, f"{served.url}/requests/{request_id}") as page:
+        page.locator(".outcome.queued").wait_for()
+        step(EventKind.TAKEN, worker="worker-1")
+        step(EventKind.PHASE, phase="testbed", started=now, seconds=None, test=None)
+        page.locator("[data-phase]", has_text="testbed").wait_for()
+        step(EventKind.LOG, text="first words <b>\n", end=16)
+        page.locator("[data-tail]", has_text="first words <b>").wait_for()
+        path = RunPath("bookworm", "amd64", "bc", RunId("20260106_000000_0a1b2@"))
+        with engine.begin() as connection:
+            record_run(connection, "autopkgtest-bookworm", path, samples.result("bc", request_id=request_id))
+        page.wait_for_url("**/packages/bc/bookworm/amd64/**")
+        assert "passed" in page.locator(".verdict").inner_text()
+    engine.dispose()
