@@ -54,21 +54,25 @@ class _Follower:
         except OSError:
             return None
 
-    def lines(self) -> Iterator[str]:
+    def lines(self) -> list[str]:
         """Whole lines that came since."""
-        yield from self._read()
-        if self._replaced():
-            if self._file:
-                self._file.close()
-            self._file = self._open()
-            yield from self._read()
+        if not self._replaced():
+            return self._read()
+        # what came to the old file between our last look and its rotation
+        found = self._read()
+        if self._rest:
+            found.append(self._rest.decode(errors="replace"))
+            self._rest = b""
+        if self._file:
+            self._file.close()
+        self._file = self._open()
+        return found + self._read()
 
-    def _read(self) -> Iterator[str]:
+    def _read(self) -> list[str]:
         if not self._file:
-            return
+            return []
         *whole, self._rest = (self._rest + self._file.read()).split(b"\n")
-        for line in whole:
-            yield line.decode(errors="replace").rstrip("\r")
+        return [line.decode(errors="replace").rstrip("\r") for line in whole]
 
     def _replaced(self) -> bool:
         try:

@@ -34,3 +34,12 @@ def machine_architecture() -> str:
             details=str(error),
             resolution="Testyard's local mode needs Debian or a distribution made from it.",
         ) from error
+
+
+def proposed_pocket() -> str:
+    """The pocket in which this distribution keeps what waits for its tests: Ubuntu's only."""
+    try:
+        name = platform.freedesktop_os_release().get("ID", "")
+    except OSError:
+        name = ""
+    return "proposed" if name == "ubuntu" else ""

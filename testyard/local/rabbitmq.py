@@ -23,6 +23,7 @@ from pathlib import Path
 from testyard.errors import SettingsError, TestyardError
 from testyard.local.files import make_private_folder, write_private
 from testyard.local.ports import LOOPBACK, check_ports_free
+from testyard.local.processes import MARK
 from testyard.local.state import BROKER_USER, VHOST, LocalState
 
 # Debian's /usr/sbin/rabbitmq-server is a wrapper that refuses every account but root and rabbitmq
@@ -82,11 +83,10 @@ def render_definitions(state: LocalState) -> str:
 def node_environment(state: LocalState) -> dict[str, str]:
     """What the node reads from its environment; no secret is in it."""
     home = state.path / "rabbitmq"
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ") if name in os.environ}
-    marks = {name: value for name, value in os.environ.items() if name.startswith("TESTYARD_LOCAL_")}
+    names = ("PATH", "LANG", "LC_ALL", "TZ", MARK)
+    kept = {name: os.environ[name] for name in names if name in os.environ}
     return {
         **kept,
-        **marks,
         "HOME": str(home),  # Erlang looks for its cookie here
         "ERL_EPMD_ADDRESS": LOOPBACK,
         "ERL_EPMD_PORT": str(state.ports["broker-epmd"]),

@@ -20,13 +20,15 @@ from pydantic import BaseModel, ConfigDict
 
 from testyard.errors import SettingsError
 from testyard.local.files import make_private_folder, write_private
-from testyard.local.machine import machine_architecture, machine_release
+from testyard.local.machine import machine_architecture, machine_release, proposed_pocket
 from testyard.local.ports import LOOPBACK, PORT_NAMES, check_ports_differ, free_ports
 from testyard.local.toml import Sections, Value, render_toml
 
 SECRET_NAMES = ("broker_password", "store_key")
 VHOST = "testyard"
 BROKER_USER = "worker"
+#: The account that tests run as when the worker is root; scripts/local makes it.
+TESTBED_USER = "testyard-testbed"
 STORE_USER = "testyard:testyard"
 STORE_ACCOUNT = "AUTH_testyard"
 # linux's sun_path is 108 bytes with the final NUL, and supervisord adds ".<pid>" while it makes one
@@ -142,7 +144,13 @@ class LocalState:
             "site": {"url": self.url("web")},
             "topology": {"releases": (self.release,), "architectures": (self.arch,)},
             # a killed worker's request is another's after 10 s; the network is this machine's own
-            "worker": {"work_dir": self.path / "work", "tree_dir": self.path / "trees", "lease": 10},
+            "worker": {
+                "work_dir": self.path / "work",
+                "tree_dir": self.path / "trees",
+                "lease": 10,
+                "testbed_user": TESTBED_USER,
+                "proposed_pocket": proposed_pocket(),
+            },
             "index": {"sweep_interval": 60},
         }
         return _merge(ours, self.settings)
@@ -171,10 +179,11 @@ class LocalState:
 
 def _resolve(path: Path | None) -> Path:
     folder = (path or default_state_folder()).expanduser().absolute()
-    # these end up in the configuration of supervisord and RabbitMQ, which cannot quote them
-    if any(character in str(folder) for character in "\n\r\"'\\;"):
+    # these end up in the configuration of supervisord, Swift and RabbitMQ, which cannot quote them
+    if any(character in str(folder) for character in "\n\r\"'\\;%"):
         raise SettingsError(
-            f"The folder's name {str(folder)!r} has a quote, a semicolon, a backslash or a line break.",
+            f"The folder's name {str(folder)!r} has a quote, a semicolon, a backslash, a percent sign "
+            "or a line break.",
             resolution="Name another folder with --state.",
         )
     return folder

@@ -57,10 +57,10 @@ def render_supervisor(state: LocalState) -> str:
     """supervisord.conf."""
     head = _HEAD.format(
         ports=" ".join(f"{name}={port}" for name, port in state.ports.items()),
-        socket=_escape(str(state.run_dir / "supervisor.sock")),
-        logs=_escape(str(state.log_dir)),
-        run=_escape(str(state.run_dir)),
-        path=_escape(str(state.path)),
+        socket=str(state.run_dir / "supervisor.sock"),
+        logs=str(state.log_dir),
+        run=str(state.run_dir),
+        path=str(state.path),
         # otherwise it warns at each start that it was not told to be root
         user="user = root\n" if os.geteuid() == 0 else "",
     )
@@ -71,14 +71,10 @@ def _programs(state: LocalState, parts: Iterable[Part]) -> Iterable[str]:
     for priority, part in enumerate(parts):
         yield _PROGRAM.format(
             name=part.name,
-            command=_escape(shlex.join(part.argv)),
-            path=_escape(str(state.path)),
+            command=shlex.join(part.argv),
+            path=str(state.path),
             priority=priority,
             stop_seconds=part.stop_seconds,
             stop_group=str(part.stop_group).lower(),
-            logs=_escape(str(state.log_dir)),
+            logs=str(state.log_dir),
         )
-
-
-def _escape(text: str) -> str:
-    return text.replace("%", "%%")

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The state folder: made once, kept, and read by the settings of every part."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from testyard.errors import SettingsError
+from testyard.local.ports import PORT_NAMES
+from testyard.local.state import LocalState, default_state_folder
+from testyard.settings import load_settings
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+def test_secrets_and_ports_are_made_once_and_kept(folder: Path) -> None:
+    first = LocalState.load_or_create(folder)
+    assert LocalState.load_or_create(folder) == first
+    assert LocalState.load(folder) == first
+    assert all(len(secret) >= 32 for secret in first.secrets.values())
+    assert tuple(first.ports) == PORT_NAMES
+    assert len(set(first.ports.values())) == len(PORT_NAMES)
+
+
+def test_only_the_owner_may_read(folder: Path) -> None:
+    state = LocalState.load_or_create(folder)
+    state.write_settings()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    for name in ("state.json", "settings.toml"):
+        assert (folder / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_every_part_can_read_the_settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = LocalState.load_or_create(folder, release="bookworm", arch="arm64")
+    state.write_settings()
+    for name in [name for name in os.environ if name.startswith("TESTYARD_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("TESTYARD_CONFIG", str(state.settings_file))
+    settings = load_settings()
+    port = state.ports["broker"]
+    password = state.secrets["broker_password"]
+    assert settings.broker.url.get_secret_value() == f"amqp://worker:{password}@127.0.0.1:{port}/testyard"
+    assert settings.store.auth_version == "1"
+    assert settings.store.auth_url == f"http://127.0.0.1:{state.ports['store']}/auth/v1.0"
+    assert settings.store.user == "testyard:testyard"
+    assert settings.store.public_url == f"http://127.0.0.1:{state.ports['store']}/v1/AUTH_testyard"
+    assert settings.database.url.get_secret_value() == f"sqlite:////{str(folder)[1:]}/index.db"
+    assert settings.site.url == f"http://127.0.0.1:{state.ports['web']}"
+    assert settings.topology.releases == ("bookworm",)
+    assert settings.topology.architectures == ("arm64",)
+    assert settings.worker.work_dir == folder / "work"
+    assert settings.worker.lease == 10
+    assert settings.index.sweep_interval == 60
+
+
+def test_choices_are_laid_over_ours_and_kept(folder: Path) -> None:
+    LocalState.load_or_create(folder, settings={"worker": {"testbed": "null", "slots": 2}})
+    again = LocalState.load_or_create(folder, ports={"web": 8443}, settings={"worker": {"slots": 3}})
+    content = tomllib.loads(again.render_settings())
+    assert content["worker"]["testbed"] == "null"
+    assert content["worker"]["slots"] == 3
+    assert content["worker"]["lease"] == 10
+    assert content["site"]["url"] == "http://127.0.0.1:8443"
+
+
+def test_rewriting_the_settings_changes_nothing(folder: Path) -> None:
+    state = LocalState.load_or_create(folder)
+    assert state.write_settings()
+    assert not state.write_settings()
+
+
+def test_no_state_is_none(folder: Path) -> None:
+    assert LocalState.load(folder) is None
+    assert not folder.exists()
+
+
+def test_a_folder_that_holds_something_else_is_refused(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "thesis.tex").write_text("")
+    with pytest.raises(SettingsError, match="holds something else"):
+        LocalState.load_or_create(folder)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"ports": {"web": "x"}}', '{"ports": 3}'])
+def test_a_damaged_state_is_named(folder: Path, text: str) -> None:
+    LocalState.load_or_create(folder)
+    (folder / "state.json").write_text(text)
+    with pytest.raises(SettingsError, match=r"state\.json"):
+        LocalState.load_or_create(folder)
+
+
+def test_a_file_in_the_folders_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsError, match="cannot be made"):
+        LocalState.load_or_create(tmp_path / "file")
+
+
+@pytest.mark.parametrize("name", ['a"b', "a'b", "a;b", "a\\b", "a%b", "a\nb"])
+def test_a_name_that_no_server_can_quote_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SettingsError, match="quote"):
+        LocalState.load_or_create(tmp_path / name)
+
+
+def test_a_long_name_gets_a_short_socket_folder_and_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = tmp_path / "r"
+    runtime.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    long = tmp_path / ("x" * 100)
+    state = LocalState.load_or_create(long)
+    assert state.run_dir.parent == runtime
+    assert state.run_dir.stat().st_mode & 0o777 == 0o700
+    assert LocalState.load_or_create(long).run_dir == state.run_dir
+    # after a reboot the folder is gone
+    state.run_dir.rmdir()
+    assert LocalState.load_or_create(long).run_dir.is_dir()
+    assert json.loads((long / "state.json").read_bytes())["run_dir"] != str(long / "run")
+
+
+def test_the_default_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/somewhere")
+    assert default_state_folder() == Path("/somewhere/testyard")
+    monkeypatch.setenv("XDG_STATE_HOME", "relative")
+    assert default_state_folder() == Path.home() / ".local/state/testyard"
