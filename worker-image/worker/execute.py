@@ -19,7 +19,7 @@ from testyard.errors import CancelledRun, TestbedError
 from testyard.queue import QueueName
 from testyard.request import TestRequest
 from testyard.result import Result, write_result_tar
-from testyard.run import Phase
+from testyard.run import Phase, PhaseTime
 from testyard.settings import Worker
 from worker import output
 from worker.command import build_command
@@ -68,8 +68,8 @@ class Execution:
         self._facts = facts
         self._cancelled = cancelled
         self.workspace = Workspace(settings.work_dir / "runs" / str(facts["request_id"]))
-        self.phases = PhaseTracker(report.phase)
         self._log = RunLog(self.workspace.log, settings.max_log_bytes, self._on_log)
+        self.phases = PhaseTracker(self._on_phase)
         self._pending = b""
         self._last_event = 0.0
 
@@ -107,7 +107,7 @@ class Execution:
 
     def _autopkgtest(self) -> int:
         self.phases.enter(Phase.TREE)
-        self._testbed.prepare(self._queue.release, self._queue.architecture, self._log.note)
+        self._testbed.prepare(self._queue.release, self._queue.architecture, self._note)
         self.phases.enter(Phase.TESTBED)
         command = build_command(self._request, self._queue, self._settings, self._testbed)
         try:
@@ -151,6 +151,14 @@ class Execution:
             process.kill()
             raise
         self.phases.feed(data)
+
+    def _note(self, text: str) -> None:
+        self._log.note(text)
+        self._flush()
+
+    def _on_phase(self, phase: PhaseTime) -> None:
+        self._flush()  # so that a spectator sees lines and phases in their order
+        self._report.phase(phase)
 
     def _on_log(self, data: bytes, end: int) -> None:
         self._pending = (self._pending + data)[-_LOG_EVENT:]

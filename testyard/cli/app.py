@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""``testyard``: the command line's entry.
+
+Exit codes: 0 done, 1 an error that is explained on stderr, 2 wrong usage, 3 the local instance is
+not running, 4 (with --follow) the run did not pass.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import testyard
+from testyard.cli import broker, doctor, local, results, submit
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Request package tests, follow them, and read their results.",
+    epilog="Exit codes: 0 done, 1 error, 2 usage, 3 local instance not running, 4 followed run did not pass.",
+)
+app.add_typer(local.app, name="local")
+app.add_typer(broker.app, name="broker")
+app.command("request")(submit.request)
+app.command("results")(results.results)
+app.command("show")(results.show)
+app.command("log")(results.log)
+app.command("queue")(results.queue)
+app.command("doctor")(doctor.doctor)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"testyard {testyard.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version_wanted: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """The options before the command."""
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What all commands share: their options, their settings, and how errors are told."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+
+from testyard.errors import TestyardError
+from testyard.local.state import LocalState
+from testyard.settings import Settings, load_settings
+
+#: Exit codes besides 0 (done) and 2 (wrong usage, from the command line library).
+FAILED, NOT_RUNNING, NOT_PASSED = 1, 3, 4
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+StateOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--state",
+        envvar="TESTYARD_STATE",
+        help="Folder of the local instance.",
+        show_default="~/.local/state/testyard",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def explained(command: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Turn a TestyardError into words on stderr and exit code 1."""
+
+    @wraps(command)
+    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return command(*args, **kwargs)
+        except TestyardError as error:
+            show_error(error)
+            raise typer.Exit(FAILED) from error
+
+    return wrapped
+
+
+def show_error(error: TestyardError) -> None:
+    """Brief, details, resolution on stderr."""
+    console = Console(stderr=True, soft_wrap=True)
+    console.print(error.brief, style="bold red", markup=False, highlight=False)
+    for text in filter(None, (error.details, error.resolution)):
+        console.print(text, markup=False, highlight=False)
+
+
+def command_settings(state: Path | None) -> Settings:
+    """``TESTYARD_CONFIG`` if it is set, else the local instance's settings, else the defaults.
+
+    Raises SettingsError.
+    """
+    if "TESTYARD_CONFIG" not in os.environ or state is not None:
+        instance = LocalState.load(state)
+        if instance is not None:
+            os.environ["TESTYARD_CONFIG"] = str(instance.settings_file)
+    return load_settings()
+
+
+def print_json(value: Any) -> None:
+    """JSON for programs."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))

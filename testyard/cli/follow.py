@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Watching a request in the terminal: stages with elapsed time, the log as it comes, a summary."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from testyard.adapters.watch import RequestWatch
+from testyard.cli.runview import print_run
+from testyard.client import SiteClient
+from testyard.errors import RequestError, TestyardError
+from testyard.event import Event, EventKind
+from testyard.settings import Settings
+
+#: Seconds that the index may take to show a stored run. Seen: 0.05 to 0.3.
+_INDEX_LIMIT = 60.0
+
+
+class Screen:
+    """Prints what events say; one line below stays in motion and tells the stage."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task = self._progress.add_task("in the queue")
+        self._log_end = 0
+        self._line = ""
+
+    def __enter__(self) -> Screen:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, event: Event) -> None:
+        """Bring one event on the screen."""
+        handler = {
+            EventKind.TAKEN: self._taken,
+            EventKind.PHASE: self._phase,
+            EventKind.LOG: self._log,
+            EventKind.RETURNED: self._returned,
+        }.get(event.kind)
+        if handler:
+            handler(event.data)
+
+    def _stage(self, text: str) -> None:
+        self._progress.reset(self._task, description=text)
+
+    def _taken(self, data: Mapping[str, Any]) -> None:
+        self._log_end, self._line = 0, ""
+        self._stage(f"taken by worker {data.get('worker', '')}")
+
+    def _returned(self, data: Mapping[str, Any]) -> None:
+        self._print(f"back in the queue: {data.get('reason', '')}", "yellow")
+        self._stage("in the queue again")
+
+    def _phase(self, data: Mapping[str, Any]) -> None:
+        label = " ".join(str(data[key]) for key in ("phase", "test") if data.get(key))
+        seconds = data.get("seconds")
+        if seconds is None:
+            self._stage(label)
+        else:
+            self._print(f"■ {label} {seconds:.1f} s", "bold cyan")
+
+    def _log(self, data: Mapping[str, Any]) -> None:
+        text, end = str(data.get("text", "")), int(data.get("end", 0))
+        missing = end - len(text.encode()) - self._log_end
+        self._log_end = end
+        if missing > 0:
+            self._print(f"… {missing} bytes of log are not shown here …", "dim")
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            self._print("  " + line.rpartition("\r")[2], "")
+
+    def _print(self, text: str, style: str) -> None:
+        shown = "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+        self._progress.console.print(shown, style=style, markup=False, highlight=False)
+
+
+def follow(watch: RequestWatch, settings: Settings, request_id: str, console: Console) -> dict[str, Any]:
+    """Watch until the request is done; prints the summary and returns the run as the site's JSON has it.
+
+    Raises RequestError if the request was rejected, TestyardError if broker or site go away.
+    """
+    with Screen(console) as screen:
+        for event in watch.events():
+            if event is None:
+                continue
+            if event.kind is EventKind.REJECTED:
+                raise RequestError("request", str(event.data.get("reason", "rejected")))
+            screen.show(event)
+    run = _indexed_run(settings, request_id)
+    print_run(run, console)
+    return run
+
+
+def _indexed_run(settings: Settings, request_id: str) -> dict[str, Any]:
+    deadline = time.monotonic() + _INDEX_LIMIT
+    with SiteClient(settings.site.url) as site:
+        while True:
+            try:
+                runs: list[dict[str, Any]] = site.json(f"/runs/{request_id}.json")["runs"]
+                return runs[0]
+            except (TestyardError, IndexError):
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.05)

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""``testyard request``: ask for tests."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from testyard.adapters.amqp import Publisher
+from testyard.adapters.watch import RequestWatch
+from testyard.cli.edge import NOT_PASSED, JsonOption, StateOption, command_settings, explained, print_json
+from testyard.cli.follow import follow
+from testyard.errors import RequestError, SettingsError
+from testyard.event import EVENTS_EXCHANGE, PRIVATE_PACKAGE, Event, EventKind
+from testyard.queue import DEFAULT_CONTEXT, QueueName
+from testyard.request import TestRequest, make_request, new_request_id
+from testyard.settings import Settings
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A request that is in its queue."""
+
+    request_id: str
+    queue: QueueName
+    url: str
+
+
+@explained
+def request(
+    package: Annotated[str, typer.Argument(help="Source package to test.")],
+    release: Annotated[str | None, typer.Option(help="Release; the only configured one by default.")] = None,
+    arch: Annotated[
+        list[str] | None, typer.Option(help="Architecture; repeatable; all configured by default.")
+    ] = None,
+    trigger: Annotated[
+        list[str] | None, typer.Option(metavar="SOURCE/VERSION", help="What asks for it; repeatable.")
+    ] = None,
+    ppa: Annotated[list[str] | None, typer.Option(metavar="OWNER/NAME", help="Archive; repeatable.")] = None,
+    env: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="For the test; repeatable.")
+    ] = None,
+    testname: Annotated[str | None, typer.Option(help="Run only this test.")] = None,
+    all_proposed: Annotated[bool, typer.Option("--all-proposed", help="Use all of -proposed.")] = False,
+    context: Annotated[str | None, typer.Option(help="Queue context: ubuntu, huge, ppa, upstream.")] = None,
+    follow_: Annotated[bool, typer.Option("--follow", "-f", help="Watch it until it is done.")] = False,
+    state: StateOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Ask for the tests of a package; prints the request's id, by which it is found at every later step."""
+    settings = command_settings(state)
+    parameters: dict[str, Any] = {
+        "triggers": trigger or [],
+        **({"ppas": ppa} if ppa else {}),
+        **({"env": env} if env else {}),
+        **({"testname": testname} if testname else {}),
+        **({"all-proposed": "1"} if all_proposed else {}),
+        "submit-time": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S+0000}",
+    }
+    make_request(package, parameters)  # refuses before anything is sent
+    queues = _queues(settings, context or ("ppa" if ppa else DEFAULT_CONTEXT), release, arch)
+    if follow_ and len(queues) > 1:
+        raise RequestError("--follow", "needs one architecture; name it with --arch")
+    requests = [make_request(package, {**parameters, "uuid": new_request_id()}) for _ in queues]
+    if not follow_:
+        accepted = [_send(settings, *pair) for pair in zip(requests, queues, strict=True)]
+        _show(accepted, as_json=json_)
+        return
+    _send_and_follow(settings, requests[0], queues[0], as_json=json_)
+
+
+def _queues(
+    settings: Settings, context: str, release: str | None, arch: list[str] | None
+) -> tuple[QueueName, ...]:
+    topology = settings.topology
+    if release is None:
+        if len(topology.releases) != 1:
+            raise SettingsError(
+                "--release: needed, as "
+                + (
+                    f"there are {', '.join(topology.releases)}" if topology.releases else "none is configured"
+                ),
+                resolution="Start one (testyard local up), or name a settings file in TESTYARD_CONFIG.",
+            )
+        release = topology.releases[0]
+    for name, value, known in (
+        ("--release", release, topology.releases),
+        *(("--arch", item, topology.architectures) for item in arch or ()),
+    ):
+        if value not in known:
+            raise RequestError(name, f"{value!r} is not configured; there is: {', '.join(known) or 'none'}")
+    return tuple(QueueName(context, release, each) for each in arch or topology.architectures)
+
+
+def _send(settings: Settings, request: TestRequest, queue: QueueName) -> Accepted:
+    """Put a request into its queue and tell of it. Raises BrokerError: then it was not accepted."""
+    assert request.uuid is not None
+    with Publisher(settings.broker.url.get_secret_value()) as publisher:
+        accepted = time.time()
+        publisher.publish_request(queue, request.body(), request.uuid)
+        package = PRIVATE_PACKAGE if request.private else request.package
+        shown = {} if request.private else dict(request.parameters)
+        data = {"parameters": shown}
+        event = Event(EventKind.ACCEPTED, request.uuid, str(queue), package, time=accepted, data=data)
+        publisher.publish(EVENTS_EXCHANGE, event.routing_key, event.to_bytes())
+    return Accepted(request.uuid, queue, f"{settings.site.url}/requests/{request.uuid}")
+
+
+def _show(accepted: list[Accepted], *, as_json: bool) -> None:
+    if as_json:
+        fields = [{"request_id": one.request_id, "queue": str(one.queue), "url": one.url} for one in accepted]
+        print_json({"requests": fields})
+        return
+    for one in accepted:
+        typer.echo(f"{one.request_id}  {one.queue}  {one.url}")
+
+
+def _send_and_follow(settings: Settings, request: TestRequest, queue: QueueName, *, as_json: bool) -> None:
+    assert request.uuid is not None
+    console = Console(stderr=as_json, soft_wrap=True)
+    with RequestWatch(settings.broker.url.get_secret_value(), request.uuid) as watch:
+        accepted = _send(settings, request, queue)
+        console.print(f"request {accepted.request_id} is in {accepted.queue}", highlight=False)
+        console.print(accepted.url, style="blue underline", highlight=False)
+        run = follow(watch, settings, request.uuid, console)
+    if as_json:
+        print_json({"request_id": accepted.request_id, "queue": str(queue), "run": run})
+    if run.get("outcome") not in ("pass", "neutral"):
+        raise typer.Exit(NOT_PASSED)
