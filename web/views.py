@@ -28,7 +28,7 @@ class RunView:
         return cls(row, places.files(row), addresses.run(row))
 
     def to_json(self) -> dict[str, Any]:
-        """docs/api.md, "run"."""
+        """As twins show it; programs rely on these keys."""
         row = self.row
         return {
             "release": row.release,
@@ -103,7 +103,7 @@ class RequestView:
         return log.plain_text(self.row.log_tail)
 
     def to_json(self) -> dict[str, Any]:
-        """docs/api.md, "request"."""
+        """As twins show it; programs rely on these keys."""
         row = self.row
         return {
             "request_id": row.request_id,
@@ -138,7 +138,7 @@ class QueueView:
     queue: QueueName
 
     def to_json(self) -> dict[str, Any]:
-        """docs/api.md, "queue"."""
+        """As twins show it; programs rely on these keys."""
         row = self.row
         return {
             **_queue_json(row.queue, self.queue),
