@@ -15,6 +15,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -130,24 +131,33 @@ def prepare(state: LocalState) -> None:
 def start_epmd(state: LocalState) -> None:
     """Start the node's own name server as this process's child; it ends when the node does.
 
-    Erlang would start one itself, as a daemon that outlives the node.
-    Raises SettingsError when its port stays taken for 5 seconds.
+    Erlang would start one itself, as a daemon that outlives the node: so this returns only when ours
+    answers. Raises SettingsError when its port stays taken, or it does not answer, for 5 seconds.
     """
-    port = {"broker-epmd": state.ports["broker-epmd"]}
-    for attempts_left in range(50, -1, -1):
+    port = state.ports["broker-epmd"]
+    give_up = time.monotonic() + 5
+    while True:
         try:
-            check_ports_free(port)
+            check_ports_free({"broker-epmd": port})
             break
         except SettingsError:
             # the one of a node that was killed this moment is still going
-            if not attempts_left:
+            if time.monotonic() > give_up:
                 raise
             time.sleep(0.1)
-    subprocess.Popen(
-        [sys.executable, "-m", "testyard.local.lifeline", str(os.getpid()), str(EPMD)],
-        env=node_environment(state),
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-m", "testyard.local.lifeline", str(os.getpid()), str(EPMD)],
+        env={**os.environ, **node_environment(state)},
         stdin=subprocess.DEVNULL,
     )
+    give_up = time.monotonic() + 5
+    while child.poll() is None and time.monotonic() < give_up:
+        with socket.socket() as probe:
+            if probe.connect_ex((LOOPBACK, port)) == 0:
+                return
+        time.sleep(0.02)
+    child.kill()
+    raise SettingsError(f"broker-epmd: {EPMD} does not answer on port {port}.")
 
 
 def become_node(state: LocalState) -> None:
