@@ -22,9 +22,10 @@ class Part:
     argv: tuple[str, ...]
     stage: int
     port: int | None
-    stop_seconds: int  # from SIGTERM to SIGKILL
-    # whether SIGTERM goes to its whole process group or to it alone, which then ends its children
+    stop_seconds: int  # from the stop signal to SIGKILL
+    # whether the signal goes to its whole process group or to it alone, which then ends its children
     stop_group: bool = True
+    stop_signal: str = "TERM"
 
 
 def all_parts(state: LocalState) -> tuple[Part, ...]:
@@ -43,8 +44,15 @@ def all_parts(state: LocalState) -> tuple[Part, ...]:
         _web_part(state, "index", "functions.index.app", stage=1),
         _web_part(state, "status", "functions.status.app", stage=1),
         _web_part(state, "web", "web.app", stage=1),
-        # its tests must not get the signal: their sudden end would look like a result
-        Part("worker", (*_PYTHON, "worker"), stage=1, port=None, stop_seconds=20, stop_group=False),
+        Part(
+            "worker",
+            (*_PYTHON, "worker"),
+            stage=1,
+            port=None,
+            stop_seconds=20,
+            stop_group=False,  # its tests must not get the signal: their sudden end would look like a result
+            stop_signal="INT",  # give back what runs; TERM would wait for its end, which may take hours
+        ),
     )
 
 

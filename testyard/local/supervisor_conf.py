@@ -42,7 +42,7 @@ autostart = false
 autorestart = true
 startsecs = 1
 startretries = 5
-stopsignal = TERM
+stopsignal = {stop_signal}
 stopwaitsecs = {stop_seconds}
 stopasgroup = {stop_group}
 killasgroup = true
@@ -75,6 +75,7 @@ def _programs(state: LocalState, parts: Iterable[Part]) -> Iterable[str]:
             path=str(state.path),
             priority=priority,
             stop_seconds=part.stop_seconds,
+            stop_signal=part.stop_signal,
             stop_group=str(part.stop_group).lower(),
             logs=str(state.log_dir),
         )
