@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 
 from testyard.local import supervisor
+from testyard.local.machine import machine_release
 from testyard.local.state import LocalState
 from testyard.request import make_request, new_request_id
 
@@ -31,16 +32,20 @@ class System:
     def __init__(self, state: LocalState) -> None:
         self.state = state
 
-    def cli(self, *arguments: str, codes: tuple[int, ...] = (0,), timeout: float = 240) -> str:
+    def cli(self, *arguments: str, codes: tuple[int, ...] = (0,), timeout: float = 120) -> str:
         """Run the command line as a person would; returns what it prints on stdout."""
         command = [sys.executable, "-m", "testyard", *arguments]
         environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("TESTYARD_")},
             "TESTYARD_STATE": str(self.state.path),
         }
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=timeout, check=False
-        )
+        try:
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            now = self.get("/running.json").text
+            raise AssertionError(f"{arguments}: no end\n{error.stderr}\n{now}\n{self.tails()}") from error
         assert done.returncode in codes, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr, done.stderr
         return done.stdout
@@ -100,10 +105,13 @@ class System:
 
 
 @contextmanager
-def running_system(folder: Path, worker: Mapping[str, Any]) -> Iterator[System]:
+def running_system(
+    folder: Path, worker: Mapping[str, Any], *, releases: tuple[str, ...] = (machine_release(),)
+) -> Iterator[System]:
     """An instance with these worker settings, running; ended and gone afterwards."""
     settings = {"source_dir": str(PACKAGES), "tree_dir": str(TREES), **worker}
-    state = LocalState.load_or_create(folder, settings={"worker": settings})
+    topology = {"releases": releases}
+    state = LocalState.load_or_create(folder, settings={"worker": settings, "topology": topology})
     try:
         supervisor.up(state)
         yield System(state)

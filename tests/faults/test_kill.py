@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from testyard.result import read_result_tar
 from tests.system import System, running_system
+from testyard.result import read_result_tar
 
 REQUESTS = 30
 KILLS_EACH = 10
@@ -26,7 +26,9 @@ def test_thirty_requests_survive_thirty_kills(tmp_path: Path) -> None:
         wanted = {system.request("ty-slow", "--env", "TY_SECONDS=1") for _ in range(REQUESTS)}
         _kill_at_random(system, chance)
         system.wait(
-            lambda: len(_stored_ids(system)) >= REQUESTS, seconds=200, what=f"{REQUESTS} results (seed {seed})"
+            lambda: len(_stored_ids(system)) >= REQUESTS,
+            seconds=200,
+            what=f"30 results (seed {seed})",
         )
         _settled(system)
         stored = _stored_ids(system)

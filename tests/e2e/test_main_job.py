@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The main job in the default testbed: real requests through every room, to page and store."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+
+import httpx
+import psutil
+import pytest
+
+from tests.system import System, running_system
+from testyard.result import read_result_tar
+
+OUTCOMES = {
+    "gzip": ("pass", 0),
+    "ty-fail": ("fail", 4),
+    "ty-skip": ("neutral", 8),
+    "ty-notests": ("neutral", 8),
+    "ty-tbfail": ("tmpfail", 16),
+    "testyard-no-such-package": ("fail", 12),
+}
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    with running_system(tmp_path_factory.mktemp("main") / "state", {"testbed": "unshare"}) as running:
+        yield running
+
+
+@pytest.mark.parametrize("package", OUTCOMES)
+def test_outcome_is_the_same_everywhere(system: System, package: str) -> None:
+    outcome, exit_code = OUTCOMES[package]
+    run = system.run_of(package, "--trigger", "gzip/1.12-1")
+    assert (run["outcome"], run["exit_code"]) == (outcome, exit_code), system.cli("log", run["run_id"])
+    shown = system.cli("show", run["run_id"])
+    assert f"{package} " in shown
+    assert outcome in shown
+    listed = json.loads(system.cli("results", package, "--json"))["runs"]
+    assert [one["run_id"] for one in listed] == [run["run_id"]]
+    page = system.get(f"/runs/{run['request_id']}")
+    assert page.status_code == 200
+    assert outcome in page.text
+    stored = httpx.get(run["urls"]["result"], trust_env=False)
+    result = read_result_tar(stored.content)
+    assert (result.exit_code, result.request_id) == (exit_code, run["request_id"])
+    assert result.triggers == ("gzip/1.12-1",)
+
+
+def test_a_passed_run_has_all_that_the_contract_names(system: System) -> None:
+    run = system.run_of("ty-pass", "--trigger", "gzip/1.12-1")
+    stored = httpx.get(run["urls"]["result"], trust_env=False)
+    assert stored.headers["content-type"] == "application/x-tar"
+    with tarfile.open(fileobj=io.BytesIO(stored.content), mode="r:") as tar:
+        names = tar.getnames()
+        info = json.loads(tar.extractfile("testinfo.json").read())  # type: ignore[union-attr]
+    assert names[0] == "exitcode"
+    assert {"testbed-packages", "testpkg-version", "duration", "testinfo.json", "summary"} <= set(names)
+    assert info["custom_environment"] == ["ADT_TEST_TRIGGERS=gzip/1.12-1"]
+    log = httpx.get(run["urls"]["log"], trust_env=False, headers={"Accept-Encoding": "identity"})
+    assert log.headers["content-encoding"] == "gzip"
+    assert log.headers["content-type"] == "text/plain; charset=UTF-8"
+    with httpx.stream("GET", run["urls"]["log"], trust_env=False) as raw:
+        packed = b"".join(raw.iter_raw())
+    assert b"triggers: gzip/1.12-1" in gzip.decompress(packed)
+    artifacts = httpx.get(run["urls"]["artifacts"], trust_env=False)
+    with tarfile.open(fileobj=io.BytesIO(artifacts.content), mode="r:gz") as tar:
+        assert tar.extractfile("artifacts/kept.txt").read() == b"kept\n"  # type: ignore[union-attr]
+        assert "log" not in tar.getnames()
+        assert set(names) - {"testyard.json"} <= set(tar.getnames())
+    assert [test["outcome"] for test in run["tests"]] == ["PASS"]
+    phases = [phase["phase"] for phase in run["phases"]]
+    assert phases[0] == "wait"
+    assert {"testbed", "test", "upload"} <= set(phases)
+
+
+def test_public_queries(system: System) -> None:
+    first = system.run_of("ty-pass")
+    second = system.run_of("ty-pass")
+    assert first["run_id"] < second["run_id"]
+    container = f"autopkgtest-{system.state.release}"
+    prefix = f"{system.state.release}/{system.state.arch}/t/ty-pass/"
+    listing = system.store(f"{container}/", delimiter="@", prefix=prefix)
+    assert listing.status_code == 200
+    assert listing.headers["content-type"].startswith("text/plain")
+    lines = listing.text.splitlines()
+    assert lines == sorted(lines)
+    assert lines[-2:] == [prefix + first["run_id"], prefix + second["run_id"]]
+    assert all(line.endswith("@") for line in lines)
+    after = system.store(container, delimiter="@", prefix=prefix, marker=lines[-2])
+    assert after.text.splitlines() == lines[-1:]
+    nothing = system.store(container, delimiter="@", prefix=prefix, marker=lines[-1])
+    assert (nothing.status_code, nothing.text) == (204, "")
+    assert system.store("autopkgtest-no-such-release").status_code == 401
+    assert system.store("testyard-claims").status_code == 401
+    assert system.store(f"{container}/{prefix}20000101_000000_00000@/result.tar").status_code == 404
+    as_json = system.store(container, delimiter="@", prefix=prefix, format="json").json()
+    assert as_json[-1] == {"subdir": lines[-1]}
+
+
+def test_hostile_test_code_reaches_nothing_of_ours(system: System) -> None:
+    state = system.state
+    hosts = ("127.0.0.1", "localhost", *_own_addresses())
+    targets = ",".join(f"{host}:{port}" for host in hosts for port in sorted(state.ports.values()))
+    secrets = f"{state.path},{state.settings_file},{state.path}/work,/root/.ssh,/home,/etc/shadow,/etc/apt"
+    run = system.run_of("ty-intruder", "--env", f"TY_TARGETS={targets}", "--env", f"TY_SECRETS={secrets}")
+    log = system.cli("log", run["run_id"])
+    assert "REACHED" not in log.replace("ARCHIVE REACHED", ""), log
+    assert log.count("closed ") == len(hosts) * len(state.ports)
+    assert "ARCHIVE REACHED" in log, "the testbed has no way out, so nothing was proved\n" + log
+    assert "\nESCAPED" in log, "the chroot was not left, so nothing was proved\n" + log
+    assert "FOUND" not in log, log
+    assert run["outcome"] == "pass", log
+
+
+def _own_addresses() -> list[str]:
+    """This machine's own addresses and its gateway (IPv4), as a test would find them."""
+    own = [
+        address.address
+        for addresses in psutil.net_if_addrs().values()
+        for address in addresses
+        if address.family.name == "AF_INET" and not address.address.startswith("127.")
+    ]
+    with open("/proc/net/route") as routes:
+        rows = [line.split() for line in routes.readlines()[1:]]
+    gateways = [bytes.fromhex(row[2])[::-1] for row in rows if row[1] == "00000000"]
+    return [*own, *(".".join(str(byte) for byte in gateway) for gateway in gateways)]
