@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 import pytest
@@ -13,6 +14,8 @@ _skipped: pytest.StashKey[list[str]] = pytest.StashKey()
 def pytest_configure(config: pytest.Config) -> None:
     """Make room for what was skipped."""
     config.stash[_skipped] = []
+    logging.getLogger("pika").setLevel(logging.CRITICAL)  # its retries would bury a failure's report
+    logging.getLogger("swiftclient").setLevel(logging.CRITICAL)
 
 
 @pytest.hookimpl(wrapper=True)

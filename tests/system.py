@@ -47,7 +47,7 @@ class System:
             now = self.get("/running.json").text
             raise AssertionError(f"{arguments}: no end\n{error.stderr}\n{now}\n{self.tails()}") from error
         assert done.returncode in codes, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        assert "Traceback" not in done.stderr, done.stderr
+        assert "\nTraceback" not in f"\n{done.stderr}", done.stderr  # a followed log is indented
         return done.stdout
 
     def request(self, package: str, *options: str) -> str:

@@ -34,9 +34,11 @@ class SiteClient:
         try:
             answer = self._client.get(f"{self.url}{path}", params=parameters)
             value = answer.json()
+        except httpx.InvalidURL as error:
+            raise TestyardError(f"site.url: {self.url!r} is no address: {error}") from error
         except httpx.HTTPError as error:
             raise TestyardError(
-                f"The site at {self.url} does not answer: {error or type(error).__name__}",
+                f"The site at {self.url} does not answer: {str(error) or type(error).__name__}",
                 resolution="Is it running? testyard local status",
             ) from error
         except ValueError as error:
@@ -53,5 +55,5 @@ class SiteClient:
                 if answer.status_code != 200:
                     raise TestyardError(f"{url}: status {answer.status_code}")
                 yield from answer.iter_text()
-        except httpx.HTTPError as error:
-            raise TestyardError(f"{url}: {error or type(error).__name__}") from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise TestyardError(f"{url}: {str(error) or type(error).__name__}") from error

@@ -7,6 +7,7 @@ not running, 4 (with --follow) the run did not pass.
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
 
 import typer
@@ -47,4 +48,6 @@ def _options(
 
 def main() -> None:
     """Run the command line."""
+    # its failures reach people as errors, in words; without a handler Python would print them too
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
     app()

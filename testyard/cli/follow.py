@@ -15,10 +15,13 @@ from testyard.cli.runview import print_run
 from testyard.client import SiteClient
 from testyard.errors import RequestError, TestyardError
 from testyard.event import Event, EventKind
+from testyard.index import RequestState
 from testyard.settings import Settings
 
 #: Seconds that the index may take to show a stored run. Seen: 0.05 to 0.3.
 _INDEX_LIMIT = 60.0
+#: Seconds between two looks while no event comes, and until the site is asked whether it is over.
+_TICK, _SILENCE = 0.5, 5.0
 
 
 class Screen:
@@ -95,15 +98,32 @@ def follow(watch: RequestWatch, settings: Settings, request_id: str, console: Co
     Raises RequestError if the request was rejected, TestyardError if broker or site go away.
     """
     with Screen(console) as screen:
-        for event in watch.events():
+        silence = 0.0
+        for event in watch.events(tick=_TICK):
             if event is None:
+                silence += _TICK
+                # events are best effort: the site knows in the end
+                if silence >= _SILENCE and _is_done(settings, request_id):
+                    break
                 continue
+            silence = 0.0
             if event.kind is EventKind.REJECTED:
                 raise RequestError("request", str(event.data.get("reason", "rejected")))
             screen.show(event)
     run = _indexed_run(settings, request_id)
     print_run(run, console)
     return run
+
+
+def _is_done(settings: Settings, request_id: str) -> bool:
+    with SiteClient(settings.site.url) as site:
+        try:
+            state = site.json(f"/requests/{request_id}.json").get("state")
+        except TestyardError:
+            return False
+    if state == RequestState.REJECTED:
+        raise RequestError("request", "rejected; testyard queue --dead shows why")
+    return state == RequestState.DONE
 
 
 def _indexed_run(settings: Settings, request_id: str) -> dict[str, Any]:

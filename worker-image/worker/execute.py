@@ -27,6 +27,7 @@ from worker.live import LiveReport
 from worker.phases import PhaseTracker
 from worker.runlog import RunLog
 from worker.testbed.base import Process, Testbed, Workspace
+from worker.watchdog import Watchdog
 
 #: Seconds between two status messages (the older system's figure), and between two log events.
 _STATUS_INTERVAL = 10.0
@@ -127,6 +128,7 @@ class Execution:
     def _follow(self, process: Process) -> bool:
         """Read the output to its end; False if it was left before, because of ``cancelled``."""
         started = last_status = time.monotonic()
+        watchdog = Watchdog(self.workspace.folder, self._settings.timeouts)
         with selectors.DefaultSelector() as selector:
             selector.register(process.output, selectors.EVENT_READ)
             while not self._cancelled.is_set():
@@ -136,8 +138,10 @@ class Execution:
                     if not data:
                         return True
                     self._write(process, data)
+                    watchdog.heard()
                 else:
                     self._flush()
+                watchdog.look()
                 if time.monotonic() - last_status >= _STATUS_INTERVAL:
                     last_status = time.monotonic()
                     seconds = last_status - started

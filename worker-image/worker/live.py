@@ -35,6 +35,8 @@ _BACKLOG = 2000
 
 #: Seconds between two attempts to reach a broker that is away.
 _PAUSE = 1.0
+#: How often one message is tried: a broker that restarts is back within 5 s.
+_ATTEMPTS = 8
 
 
 class LiveSender(threading.Thread):
@@ -63,13 +65,18 @@ class LiveSender(threading.Thread):
     def run(self) -> None:
         """Send until `finish` is called."""
         while (message := self._waiting.get()) is not None:
-            exchange, key, body = message
+            self._send(*message)
+        self._publisher.close()
+
+    def _send(self, exchange: str, key: str, body: bytes) -> None:
+        for _ in range(_ATTEMPTS):
             try:
                 self._publisher.publish(exchange, key, body, persistent=False)
             except BrokerError as error:
                 log.warning("live message not sent: %s", error.brief)
                 time.sleep(_PAUSE)
-        self._publisher.close()
+            else:
+                return
 
 
 class LiveReport:

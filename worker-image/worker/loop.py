@@ -60,7 +60,7 @@ class WorkerLoop:
             try:
                 self._serve()
             except (AMQPError, OSError, BrokerError) as error:
-                log.warning("broker: %s; trying again", error or type(error).__name__)
+                log.warning("broker: %s; trying again", str(error) or type(error).__name__)
                 self._beat()
                 self._draining.wait(_RECONNECT)
         for thread, job in self._jobs.items():

@@ -25,6 +25,9 @@ _APT_OPTIONS = (
     'Apt::Install-Recommends "false"',
     'Acquire::GzipIndexes "true"',
     'Acquire::Languages "none"',
+    # a connection that stands still is given up and tried again, long before autopkgtest's limits
+    'Acquire::Retries "3"',
+    'Acquire::http::Timeout "20"',
 )
 _DPKG_OPTIONS = (
     "path-exclude=/usr/share/man/*",
