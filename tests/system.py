@@ -16,9 +16,11 @@ from typing import Any
 
 import httpx
 
+from testyard.adapters.amqp import Publisher
 from testyard.local import supervisor
 from testyard.local.machine import machine_release
 from testyard.local.state import LocalState
+from testyard.queue import QueueName
 from testyard.request import make_request, new_request_id
 
 PACKAGES = Path(__file__).parent / "packages"
@@ -54,6 +56,15 @@ class System:
         """Ask for a test; returns the request's id."""
         answer = json.loads(self.cli("request", package, "--json", *options))
         return str(answer["requests"][0]["request_id"])
+
+    def publish(self, package: str) -> str:
+        """Put a request into its queue, without the command line's own start; returns its id."""
+        request_id = new_request_id()
+        request = make_request(package, {"triggers": [], "uuid": request_id})
+        queue = QueueName("ubuntu", self.state.release, self.state.arch)
+        with Publisher(self.state.broker_url) as publisher:
+            publisher.publish_request(queue, request.body(), request_id)
+        return request_id
 
     def run_of(self, package: str, *options: str) -> dict[str, Any]:
         """Ask for a test and wait until its result is on the site; returns the run's JSON."""

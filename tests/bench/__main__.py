@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The system's price: request → page against bare autopkgtest, pick-up latency, idle memory.
+
+Both sides test the same package with the same root tree on the same machine, in turn; what is
+printed is ratios and medians of one run. The machine may be shared: compare nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.system import TREES, System, running_system
+from testyard.local import supervisor
+from worker.testbed.account import Account, testbed_account
+from worker.testbed.tree import TreeCache
+
+PACKAGE = "gzip"
+
+
+def main() -> None:
+    """Print the table; ``--json`` for programs."""
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=5, help="pairs of runs (default 5)")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory(prefix="testyard-bench-") as folder,
+        running_system(Path(folder) / "state", {"testbed": "unshare"}) as system,
+    ):
+        figures = measure(system, arguments.runs)
+    if arguments.json:
+        print(json.dumps(figures, indent=2))
+    else:
+        show(figures)
+
+
+def measure(system: System, runs: int) -> dict[str, float]:
+    """All figures: seconds, MB, and the ratio."""
+    account = testbed_account("testyard-testbed")
+    tree = TreeCache(TREES, account, 86400).get(system.state.release, system.state.arch)
+    bare, ours, latency = [], [], []
+    system.run_of(PACKAGE)  # warm: page cache, first connections
+    bare_run(account, tree, system.state.release)
+    for _ in range(runs):
+        bare.append(bare_run(account, tree, system.state.release))
+        seconds, wait = our_run(system)
+        ours.append(seconds)
+        latency.append(wait)
+    figures = {
+        "bare autopkgtest, s": statistics.median(bare),
+        "request to page, s": statistics.median(ours),
+        "ratio": statistics.median(b / a for a, b in zip(bare, ours, strict=True)),
+        "beyond 1.05 x bare, s": statistics.median(b - 1.05 * a for a, b in zip(bare, ours, strict=True)),
+        "pick-up (publish to testbed start), s": statistics.median(latency),
+    }
+    time.sleep(15)  # the store's housekeeper loads 10 s after its start
+    for part in supervisor.status(system.state):
+        figures[f"idle memory {part.name}, MB"] = part.rss_bytes / 1e6
+    return figures
+
+
+def bare_run(account: Account, tree: Path, release: str) -> float:
+    """autopkgtest alone, as the account would call it; seconds."""
+    with tempfile.TemporaryDirectory(prefix="testyard-bare-") as folder:
+        home = Path(folder)
+        home.chmod(0o755)
+        work = home / "work"
+        work.mkdir()
+        account.give(work)
+        copy = home / "tree.tar"
+        copy.write_bytes(tree.read_bytes())
+        command = [
+            "autopkgtest",
+            f"--output-dir={work}/out",
+            "--apt-upgrade",
+            PACKAGE,
+            "--",
+            "unshare",
+            f"--release={release}",
+            f"--tarball={copy}",
+        ]
+        started = time.monotonic()
+        with (work / "console").open("wb") as console:
+            account.give(work / "console")
+            subprocess.run(
+                account.argv(*command),
+                stdout=console,
+                stderr=console,
+                cwd="/",
+                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(work), "TMPDIR": str(work)},
+                check=True,
+            )
+        seconds = time.monotonic() - started
+        account.remove_tree(work)
+    return seconds
+
+
+def our_run(system: System) -> tuple[float, float]:
+    """From before the request is published until its page shows the result; and the pick-up latency."""
+    sent = time.time()
+    started = time.monotonic()
+    request_id = system.publish(PACKAGE)
+    while not _on_the_page(system, request_id):
+        time.sleep(0.02)
+    seconds = time.monotonic() - started
+    run = system.get(f"/runs/{request_id}.json").json()["runs"][0]
+    testbed = next(phase for phase in run["phases"] if phase["phase"] == "testbed")
+    return seconds, testbed["started"] - sent
+
+
+def _on_the_page(system: System, request_id: str) -> bool:
+    page = system.get(f"/runs/{request_id}")
+    return page.status_code == 200 and "simple-gzip" in page.text
+
+
+def show(figures: dict[str, float]) -> None:
+    """A table for people."""
+    table = Table("figure", "median", box=None, pad_edge=False)
+    for name, value in figures.items():
+        table.add_row(name, f"{value:.2f}" if value < 20 else f"{value:.0f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
