@@ -25,7 +25,7 @@ state=$HOME/.local/state/testyard
 tree=$(du -smx "$state/trees" | cut -f1)
 echo "M megabytes $(( $(sudo du -smx / 2>/dev/null | cut -f1) - BASE_MB - tree ))"
 testyard results gzip
-page=$(testyard results gzip --json | python3 -c 'import json,sys; print(json.load(sys.stdin)["runs"][0]["urls"]["page"])')
+page=$(testyard results gzip --json | grep -m1 '"page"' | cut -d'"' -f4)
 python3 - "$page" <<'END'
 import sys, urllib.request
 text = urllib.request.urlopen(sys.argv[1]).read().decode()
@@ -52,7 +52,8 @@ def _run(cache: Path, *, user: bool) -> str:
             "useradd --create-home --shell /bin/bash ann; "
             "printf 'ann ALL=(ALL) NOPASSWD: ALL\\n' > /etc/sudoers.d/ann; "
             "cp -a /src /home/ann/testyard; chown -R ann: /home/ann/testyard; "
-            'export CHECKOUT=/home/ann/testyard; exec setpriv --reuid ann --regid ann --init-groups bash -euc "$0"'
+            "export CHECKOUT=/home/ann/testyard; "
+            'exec setpriv --reuid ann --regid ann --init-groups bash -euc "$0"'
         )
     else:
         prepare += 'export CHECKOUT=/src; exec bash -euc "$0"'

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import httpx
 import psutil
 import pytest
+from playwright.sync_api import Browser
 
 from tests.system import System, running_system
 from testyard.result import read_result_tar
@@ -115,6 +116,36 @@ def test_hostile_test_code_reaches_nothing_of_ours(system: System) -> None:
     assert "\nESCAPED" in log, "the chroot was not left, so nothing was proved\n" + log
     assert "FOUND" not in log, log
     assert run["outcome"] == "pass", log
+
+
+def test_pages_of_a_real_run_in_a_browser(system: System, chromium: Browser) -> None:
+    run = system.run_of("ty-fail")
+    problems: list[str] = []
+    page = chromium.new_page()
+    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto(system.state.url("web") + "/")
+    page.get_by_role("link", name="ty-fail").first.click()
+    assert page.get_by_role("heading", name="ty-fail").count() >= 1
+    page.goto(run["urls"]["page"])
+    assert "1 of 2 tests failed" in page.inner_text("main")
+    assert "expected 4, got 5 <script>alert(1)</script>" in page.inner_text("main")
+    raw = httpx.get(page.get_by_role("link", name="Raw log").get_attribute("href") or "", trust_env=False)
+    assert "expected 4, got 5" in raw.text
+    artifacts = page.get_by_role("link", name="Artifacts").get_attribute("href") or ""
+    assert httpx.get(artifacts, trust_env=False).status_code == 200
+    page.close()
+    assert problems == []
+
+
+def test_live_page_of_a_running_test(system: System, chromium: Browser) -> None:
+    request_id = system.request("ty-slow", "--env", "TY_SECONDS=6")
+    page = chromium.new_page()
+    page.goto(f"{system.state.url('web')}/requests/{request_id}")
+    page.get_by_text("second 3").wait_for(timeout=30_000)
+    page.wait_for_url("**/packages/ty-slow/**", timeout=30_000)
+    assert "pass" in page.inner_text("main")
+    page.close()
 
 
 def _own_addresses() -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from tests.unit.web import samples
 from testyard.event import EventKind
@@ -23,11 +23,6 @@ from testyard.index.write import apply_event, record_run
 from testyard.run import RunId
 from testyard.store import RunPath
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 RUN_PAGE = "/packages/sed/bookworm/amd64/20260105_120000_0a1b2@"
 PAGES = [
     "/",
@@ -37,8 +32,6 @@ PAGES = [
     RUN_PAGE,
     f"/requests/{samples.RUNNING}",
 ]
-
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="Debian's package chromium is not installed")
 
 
 class Served:
@@ -69,14 +62,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         for port, path in ((store, "/"), (site, "/health")):
             _wait(f"http://127.0.0.1:{port}{path}")
         yield Served(f"http://127.0.0.1:{site}", database)
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
-        yield browser
-        browser.close()
 
 
 def _free_ports() -> tuple[int, int]:

@@ -27,6 +27,9 @@ START_DELAY = 10.0
 
 def make_daemons(folder: SwiftFolder, secret: str) -> list[Any]:
     """Swift's daemons, ready to run one round each."""
+    # The updaters fork, and eventlet's threads do not live on in a child: what it hands to them would
+    # wait for ever, with a container's lock held. Seen: every write to that container was refused.
+    os.environ["EVENTLET_THREADPOOL_SIZE"] = "0"
     import swift.common.utils as swift_utils  # noqa: PLC0415  late: see START_DELAY
 
     swift_utils.monkey_patch()
