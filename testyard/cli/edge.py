@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 import typer
 from rich.console import Console
 
-from testyard.errors import TestyardError
+from testyard.errors import SettingsError, TestyardError
 from testyard.local.state import LocalState
 from testyard.settings import Settings, load_settings
 
@@ -66,7 +67,17 @@ def command_settings(state: Path | None) -> Settings:
         instance = LocalState.load(state)
         if instance is not None:
             os.environ["TESTYARD_CONFIG"] = str(instance.settings_file)
+        elif state is not None:
+            raise SettingsError(
+                f"--state: there is no instance in {state}",
+                resolution=f"Start one there: testyard local up --state {state}",
+            )
     return load_settings()
+
+
+def console() -> Console:
+    """For tables on stdout: an id is never cut, also where stdout is no terminal."""
+    return Console(soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 
 
 def print_json(value: Any) -> None:

@@ -7,19 +7,18 @@ Exit codes: 0 done, 1 an error that is explained on stderr, 2 wrong usage, 3 not
 from __future__ import annotations
 
 import itertools
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, NoReturn, ParamSpec, TypeVar
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from testyard.cli.edge import NOT_RUNNING, JsonOption, StateOption, console, explained, print_json
 from testyard.errors import TestyardError
 from testyard.local import supervisor
 from testyard.local.logs import follow, tail
@@ -29,12 +28,7 @@ from testyard.local.state import LocalState
 from testyard.local.supervisor import PartStatus
 from testyard.local.toml import Sections
 
-NOT_RUNNING = 3
-
 app = typer.Typer(no_args_is_help=True, help="Run the whole system on this machine.")
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 
 
 class Testbed(StrEnum):
@@ -46,37 +40,10 @@ class Testbed(StrEnum):
     NULL = "null"
 
 
-StateOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--state",
-        envvar="TESTYARD_STATE",
-        help="Folder of the instance.",
-        show_default="~/.local/state/testyard",
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PortOption = Annotated[
     list[str] | None, typer.Option("--port", metavar="PART=N", help="A part's port; free ones by default.")
 ]
 TestbedOption = Annotated[Testbed | None, typer.Option(help="Where tests run; kept for later starts.")]
-
-
-def explained(command: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Turn a TestyardError into words on stderr and exit code 1."""
-
-    @wraps(command)
-    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        try:
-            return command(*args, **kwargs)
-        except TestyardError as error:
-            console = Console(stderr=True, soft_wrap=True)
-            console.print(error.brief, style="bold red", markup=False, highlight=False)
-            for text in filter(None, (error.details, error.resolution)):
-                console.print(text, markup=False, highlight=False)
-            raise typer.Exit(1) from error
-
-    return wrapped
 
 
 @app.command()
@@ -177,13 +144,13 @@ def _print_parts(instance: LocalState, parts: Sequence[PartStatus], *, as_json: 
             "site": instance.url("web"),
             "parts": [asdict(part) for part in parts],
         }
-        typer.echo(json.dumps(content, indent=2))
+        print_json(content)
         return
     table = Table("part", "health", "pid", "port", "memory", "up", "address", box=None, pad_edge=False)
     for part in parts:
         health = "[green]healthy[/]" if part.healthy else f"[red]{escape(part.reason)}[/]"
         table.add_row(part.name, health, *_facts(instance, part))
-    Console().print(table)
+    console().print(table)
 
 
 def _facts(instance: LocalState, part: PartStatus) -> tuple[str, ...]:

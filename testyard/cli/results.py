@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -13,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testyard.adapters.amqp import dead_letters
-from testyard.cli.edge import JsonOption, StateOption, command_settings, explained, print_json
+from testyard.cli.edge import JsonOption, StateOption, command_settings, console, explained, print_json
 from testyard.cli.runview import print_run, print_runs
 from testyard.client import SiteClient
 from testyard.errors import TestyardError
@@ -31,7 +32,7 @@ def results(
 ) -> None:
     """List a package's runs, newest first."""
     with SiteClient(command_settings(state).site.url) as site:
-        found = site.json(f"/packages/{quote(package, safe='')}.json")["runs"]
+        found = _listed(site.json(f"/packages/{quote(package, safe='')}.json"), "runs", site.url)
     runs = [
         run
         for run in found
@@ -40,7 +41,7 @@ def results(
     if json_:
         print_json({"source": package, "runs": runs})
     elif runs:
-        print_runs(runs, Console(soft_wrap=True))
+        print_runs(runs, console())
     else:
         raise TestyardError(f"No results for {package} there.")
 
@@ -53,7 +54,7 @@ def show(run: RunArgument, state: StateOption = None, json_: JsonOption = False)
     if json_:
         print_json(found)
     else:
-        print_run(found, Console(soft_wrap=True))
+        print_run(found, console())
 
 
 @explained
@@ -81,16 +82,24 @@ def queue(
         return
     with SiteClient(command_settings(state).site.url) as site:
         now = site.json("/running.json")
+        requests, queues = (_listed(now, key, site.url) for key in ("requests", "queues"))
     if json_:
         print_json(now)
         return
-    console = Console(soft_wrap=True)
-    _print_requests(now["requests"], console)
-    _print_queues(now["queues"], console)
+    screen = console()
+    _print_requests(requests, screen)
+    _print_queues(queues, screen)
+
+
+def _listed(answer: Mapping[str, Any], key: str, url: str) -> list[dict[str, Any]]:
+    found = answer.get(key)
+    if not isinstance(found, list):
+        raise TestyardError(f"{url}: its answer has no {key}; is site.url the address of a Testyard site?")
+    return found
 
 
 def _find(site: SiteClient, reference: str) -> dict[str, Any]:
-    runs: list[dict[str, Any]] = site.json(f"/runs/{quote(reference, safe='/@')}.json")["runs"]
+    runs = _listed(site.json(f"/runs/{quote(reference, safe='/@')}.json"), "runs", site.url)
     if not runs:
         raise TestyardError(f"No run {reference}.")
     return runs[0]
@@ -117,12 +126,12 @@ def _show_dead(state: Path | None, *, as_json: bool) -> None:
     for letter in letters:
         body = Text(repr(letter.body[:60]))
         table.add_row(letter.queue, Text(letter.reason), letter.request_id, body)
-    Console().print(table)
+    console().print(table)
 
 
-def _print_requests(requests: list[dict[str, Any]], console: Console) -> None:
+def _print_requests(requests: list[dict[str, Any]], screen: Console) -> None:
     if not requests:
-        console.print("Nothing runs, and no known request waits.")
+        screen.print("Nothing runs, and no known request waits.")
         return
     table = Table(
         "state", "package", "release", "arch", "stage", "worker", "request", box=None, pad_edge=False
@@ -139,16 +148,16 @@ def _print_requests(requests: list[dict[str, Any]], console: Console) -> None:
             item["worker"],
             item["request_id"],
         )
-    console.print(table)
+    screen.print(table)
 
 
-def _print_queues(queues: list[dict[str, Any]], console: Console) -> None:
+def _print_queues(queues: list[dict[str, Any]], screen: Console) -> None:
     waiting = [item for item in queues if item["messages"]]
-    console.print()
+    screen.print()
     if not waiting:
-        console.print("All queues are empty.")
+        screen.print("All queues are empty.")
         return
     table = Table("queue", "waiting", box=None, pad_edge=False)
     for item in waiting:
         table.add_row(item["queue"], str(item["messages"]))
-    console.print(table)
+    screen.print(table)
