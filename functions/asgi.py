@@ -30,10 +30,11 @@ class Background:
 
 def function_app(work: Sequence[Background]) -> Starlette:
     """An ASGI app that does the work while it lives and answers ``GET /health``."""
+    threads: list[threading.Thread] = []
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        threads = [threading.Thread(target=item.run, name=item.name, daemon=True) for item in work]
+        threads[:] = [threading.Thread(target=item.run, name=item.name, daemon=True) for item in work]
         for thread in threads:
             thread.start()
         yield
@@ -44,6 +45,9 @@ def function_app(work: Sequence[Background]) -> Starlette:
 
     async def health(_request: Request) -> JSONResponse:
         problems = [problem for item in work if (problem := item.problem())]
+        problems += [
+            f"{thread.name}: ended by a bug; see the log" for thread in threads if not thread.is_alive()
+        ]
         body = {"healthy": not problems, "reason": "; ".join(problems)}
         return JSONResponse(body, status_code=503 if problems else 200)
 

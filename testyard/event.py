@@ -19,7 +19,9 @@ from enum import StrEnum
 from typing import Any
 
 from testyard.errors import ResultError
-from testyard.store import RunPath
+from testyard.jsonobject import parse_object
+from testyard.run import PhaseTime, unix_time
+from testyard.store import RunPath, is_results_container
 
 STATUS_EXCHANGE = "teststatus.fanout"
 COMPLETION_EXCHANGE = "testcomplete.fanout"
@@ -68,16 +70,34 @@ class Event:
         value = _object(body)
         try:
             data = value.get("data", {})
+            kind = EventKind(value["kind"])
+            _check_data(kind, data)
             return cls(
-                kind=EventKind(value["kind"]),
+                kind=kind,
                 request_id=str(value["request_id"]),
                 queue=str(value["queue"]),
                 package=str(value["package"]),
-                time=float(value["time"]),
-                data=data if isinstance(data, dict) else {},
+                time=unix_time(value["time"]),
+                data=data,
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ResultError(f"event: {error!r}") from error
+
+
+def _check_data(kind: EventKind, data: Any) -> None:
+    """Raises ResultError, TypeError or ValueError if a reader of such events could not use ``data``."""
+    if not isinstance(data, dict) or not isinstance(data.get("parameters", {}), dict):
+        raise TypeError("data and its parameters are objects")
+    if kind is EventKind.PHASE:
+        PhaseTime.from_json(data)
+    if kind is EventKind.LOG:
+        end = data.get("end")
+        if not isinstance(data.get("text"), str) or type(end) is not int or not 0 <= end < 2**31:
+            raise TypeError("a log event has a text and its end")
+    if kind is EventKind.STORED and data.get("path") is not None:
+        RunPath.parse(str(data["path"]))
+        if not is_results_container(str(data.get("container"))):
+            raise ValueError("a run is stored in no such container")
 
 
 @dataclass(frozen=True)
@@ -146,7 +166,7 @@ class CompletionMessage:
                 env=str(value.get("env") or ""),
                 uuid=_stripped(value.get("uuid")),
             )
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ResultError(f"completion message: {error}") from error
 
     @property
@@ -157,12 +177,9 @@ class CompletionMessage:
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise ResultError(f"message: not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ResultError("message: not a JSON object")
-    return value
+        return parse_object(body)
+    except ValueError as error:
+        raise ResultError(f"message: no JSON object: {error}") from error
 
 
 def _stripped(value: object) -> str | None:

@@ -59,7 +59,7 @@ def ppas(value: Any) -> tuple[str, ...]:
     """Archives as ``[user:token@]owner/name[:fingerprint]`` each."""
     items = _strings("ppas", value)
     for item in items:
-        if not _PPA.fullmatch(item):
+        if not _PPA.fullmatch(item) or ".." in "".join(ppa_owner_and_name(item)):
             raise RequestError("ppas", "each must be owner/name, optionally with credentials and fingerprint")
     return items
 

@@ -35,8 +35,9 @@ class QueueName:
         if self.context not in CONTEXTS:
             raise RequestError("context", f"{self.context!r} is none of {', '.join(CONTEXTS)}")
         for name in ("release", "architecture"):
-            if not _PART.fullmatch(getattr(self, name)):
-                raise RequestError(name, f"{getattr(self, name)!r} must be small letters and digits")
+            part = getattr(self, name)
+            if not _PART.fullmatch(part) or ".." in part:
+                raise RequestError(name, f"{part!r} must be small letters and digits")
 
     def __str__(self) -> str:
         infix = "" if self.context == DEFAULT_CONTEXT else f"{self.context}-"

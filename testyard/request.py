@@ -17,6 +17,7 @@ from typing import Any
 
 from testyard import fields
 from testyard.errors import RequestError
+from testyard.jsonobject import parse_object
 
 #: A body larger than this is no test request. The largest that britney has sent is a few kB.
 MAX_BODY_BYTES = 256 * 1024
@@ -76,7 +77,8 @@ def parse_body(body: bytes) -> TestRequest:
     except UnicodeDecodeError as error:
         raise RequestError("body", f"not UTF-8 (byte {error.start})") from error
     parts = re.split(r"[ \t\n]", text.strip(), maxsplit=1)
-    return make_request(parts[0], _parse_object(parts[1]) if len(parts) == 2 else {})
+    package = fields.package_name(parts[0])  # first: its error tells more of a body without a package
+    return make_request(package, _parse_object(parts[1]) if len(parts) == 2 else {})
 
 
 def make_request(package: str, parameters: Mapping[str, Any]) -> TestRequest:
@@ -109,12 +111,6 @@ def new_request_id() -> str:
 
 def _parse_object(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
-        json.dumps(value, ensure_ascii=False).encode()  # refuses lone surrogates
-    except UnicodeEncodeError as error:
-        raise RequestError("body", "the JSON holds half a surrogate pair") from error
-    except (ValueError, RecursionError) as error:
-        raise RequestError("body", f"what follows the package is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise RequestError("body", f"the JSON must be an object, not {fields.kind(value)}")
-    return value
+        return parse_object(text)
+    except ValueError as error:
+        raise RequestError("body", f"what follows the package is no JSON object: {error}") from error

@@ -16,10 +16,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from testyard.errors import ResultError
+from testyard.jsonobject import parse_object
 from testyard.run import Outcome, PhaseTime, outcome_of
 
 #: No member of a result is larger; what is, is not read. ``testbed-packages`` is 3 to 100 kB.
 MAX_MEMBER_BYTES = 16 * 1024 * 1024
+
+#: No run is longer: the largest number of an integer column, 68 years.
+MAX_SECONDS = 2**31 - 1
 
 #: The version of a package that was never read.
 UNKNOWN = "unknown"
@@ -79,10 +83,10 @@ def parse_summary(text: str) -> tuple[Subtest, ...]:
     Lines of any other form (``blame: …``, ``badpkg: …``) belong to no test and are passed over.
     """
     found = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # a test's own words may hold what else ends a line
         name, _, rest = line.partition(" ")
         outcome, _, reason = rest.strip().partition(" ")
-        if name and outcome in ("PASS", "FAIL", "SKIP", "FLAKY"):
+        if name and not name.endswith(":") and outcome in ("PASS", "FAIL", "SKIP", "FLAKY"):
             found.append(Subtest(name, outcome, reason.strip()))
     return tuple(found)
 
@@ -125,13 +129,15 @@ def _members(result: Result) -> list[tuple[str, str]]:
 def read_result_tar(data: bytes) -> Result:
     """Read a result, also one that an older system wrote; missing members become defaults.
 
-    Raises ResultError if it is no tar or has no readable ``exitcode``.
+    Raises ResultError if it is no uncompressed tar or has no readable ``exitcode``.
     """
     members = _read_members(data)
     try:
         exit_code = int(members["exitcode"].strip())
     except (KeyError, ValueError) as error:
         raise ResultError("result.tar: no readable member exitcode") from error
+    if exit_code not in range(256):
+        raise ResultError(f"result.tar: exitcode {exit_code} is none that a program can end with")
     source, _, version = members.get("testpkg-version", "").strip().partition(" ")
     ours = _json_object(members.get("testyard.json", ""))
     return Result(
@@ -151,29 +157,30 @@ def read_result_tar(data: bytes) -> Result:
 
 def read_packages(text: str) -> tuple[tuple[str, str], ...]:
     """The lines ``package TAB version`` of ``testbed-packages``; others are passed over."""
-    pairs = (line.split("\t") for line in text.splitlines())
+    pairs = (line.split("\t") for line in text.split("\n"))
     return tuple((pair[0], pair[1]) for pair in pairs if len(pair) == 2)
 
 
 def _read_members(data: bytes) -> dict[str, str]:
     members = {}
     try:
-        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
             for info in tar:
                 stream = tar.extractfile(info) if info.isreg() else None
                 if stream and info.size <= MAX_MEMBER_BYTES:
-                    members[info.name.removeprefix("./")] = stream.read().decode("utf-8", errors="replace")
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+                    text = stream.read().decode("utf-8", errors="replace")
+                    # no database column takes NUL
+                    members[info.name.removeprefix("./")] = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError) as error:
         raise ResultError(f"result.tar: not a tar archive: {error}") from error
     return members
 
 
 def _json_object(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        return parse_object(text)
+    except ValueError:
         return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _phases(value: object) -> tuple[PhaseTime, ...]:
@@ -185,9 +192,10 @@ def _phases(value: object) -> tuple[PhaseTime, ...]:
 
 def _whole_number(text: str) -> int:
     try:
-        return max(0, int(text.strip()))
+        seconds = int(text.strip())
     except ValueError:
         return 0
+    return seconds if 0 <= seconds <= MAX_SECONDS else 0
 
 
 def _optional_text(value: object) -> str | None:

@@ -8,10 +8,11 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
 from testyard.errors import ResultError
 
-_RUN_ID = re.compile(r"(\d{8}_\d{6})(?:_([0-9a-f]{5}))?@")
+_RUN_ID = re.compile(r"[0-9]{8}_[0-9]{6}(?:_[0-9a-f]{5})?@")
 
 
 @dataclass(frozen=True, order=True)
@@ -99,6 +100,18 @@ class Phase(StrEnum):
     UPLOAD = "upload"
 
 
+#: The year 9999 ends here; no page can tell a later time.
+_LAST_TIME = 253402300799.0
+
+
+def unix_time(value: Any) -> float:
+    """Seconds as a number that pages can show. Raises ValueError, TypeError or OverflowError."""
+    seconds = float(value)
+    if not 0 <= seconds <= _LAST_TIME:  # also refuses what is no number
+        raise ValueError(f"{value!r} is no time")
+    return seconds
+
+
 @dataclass(frozen=True)
 class PhaseTime:
     """One phase as it went. ``started`` is Unix time, ``seconds`` None while it lasts."""
@@ -132,9 +145,9 @@ class PhaseTime:
             test = value.get("test")
             return cls(
                 phase=Phase(value["phase"]),
-                started=float(value["started"]),
-                seconds=None if seconds is None else float(seconds),
+                started=unix_time(value["started"]),
+                seconds=None if seconds is None else unix_time(seconds),
                 test=None if test is None else str(test),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ResultError(f"a phase cannot be read: {error}") from error

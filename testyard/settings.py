@@ -20,13 +20,15 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydantic_settings import SettingsError as EnvironmentError_
 
 from testyard.errors import RequestError, SettingsError
 from testyard.queue import QueueName, all_queues
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # no input in errors: a secret of the wrong type would be shown
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Broker(_Section):
@@ -123,7 +125,11 @@ class Settings(BaseSettings):
     """All sections, validated and frozen."""
 
     model_config = SettingsConfigDict(
-        env_prefix="TESTYARD_", env_nested_delimiter="__", frozen=True, extra="ignore"
+        env_prefix="TESTYARD_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
     )
 
     broker: Broker = Broker()
@@ -168,5 +174,7 @@ def load_settings() -> Settings:
     except ValidationError as error:
         lines = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()]
         raise SettingsError("The settings are wrong.", details="\n".join(lines)) from error
-    except ValueError as error:
-        raise SettingsError(f"{config}: not a TOML file", details=str(error)) from error
+    except EnvironmentError_ as error:
+        raise SettingsError("The environment's settings are wrong.", details=str(error)) from error
+    except (ValueError, OSError) as error:
+        raise SettingsError(f"{config}: not a readable TOML file", details=str(error)) from error

@@ -7,6 +7,7 @@ of the source, or its first four if it begins with ``lib`` (as in Debian's pool)
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,16 +24,28 @@ READABLE_BY = "readable-by"
 #: X-Container-Read of a public container: anyone may read objects and list them.
 PUBLIC_READ = ".r:*,.rlistings"
 
+_RESULTS = re.compile(r"(?:private-)?autopkgtest-[a-z0-9][a-z0-9._+-]*")
+
 #: Workers' claims on requests; never public.
 CLAIMS = "testyard-claims"
 
 
 def container_name(release: str, ppas: Sequence[str] = (), *, private: bool = False) -> str:
-    """The container of a run: the last archive names it, ``private-`` begins a private one's name."""
+    """The container of a run: the last archive names it, ``private-`` begins a private one's name.
+
+    Raises RequestError naming the part that no container can be named by.
+    """
+    fields.ppas(list(ppas))
+    QueueName("ubuntu", release, "any")
     name = f"autopkgtest-{release}"
     if ppas:
         name += "-" + "-".join(fields.ppa_owner_and_name(ppas[-1]))
     return f"private-{name}" if private else name
+
+
+def is_results_container(name: str) -> bool:
+    """True if it can be a name that `container_name` gave."""
+    return bool(_RESULTS.fullmatch(name)) and ".." not in name
 
 
 def is_private(container: str) -> bool:

@@ -17,7 +17,7 @@ from testyard.index.read import known_run_ids
 from testyard.index.write import record_run
 from testyard.ports import Store
 from testyard.result import read_result_tar
-from testyard.store import RESULT, RunPath, is_private
+from testyard.store import RESULT, RunPath, is_private, is_results_container
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,8 @@ class Indexer:
         TestyardError if store or index are away.
         """
         message = CompletionMessage.from_bytes(body)
+        if not is_results_container(message.container):
+            raise ResultError(f"completion message: container {message.container!r} holds no results")
         if is_private(message.container):
             return
         self._enter(message.container, message.path)

@@ -40,12 +40,15 @@ def connection_parameters(url: str) -> pika.URLParameters:
     Raises SettingsError, without the URI in it, if it cannot be read.
     """
     try:
+        if not url.startswith(("amqp://", "amqps://")):
+            raise ValueError("no such scheme")  # noqa: TRY301  pika takes any
         parameters = pika.URLParameters(url)
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError):
+        # the cause may quote the address, and with it the password
         raise SettingsError(
             "broker.url: not an AMQP address",
             resolution="Write amqp[s]://user:password@host:port/vhost, reserved characters percent-encoded.",
-        ) from error
+        ) from None
     if parameters.heartbeat is None:
         parameters.heartbeat = 60
     parameters.blocked_connection_timeout = parameters.blocked_connection_timeout or 300

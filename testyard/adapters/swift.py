@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO
 
 import swiftclient
 from keystoneauth1.exceptions import ClientException as KeystoneError
 from requests.exceptions import RequestException
 from swiftclient.exceptions import ClientException
+from urllib3.exceptions import HTTPError as TransportError
 
 from testyard.errors import StoreError
 from testyard.settings import Store as StoreSettings
@@ -58,9 +60,14 @@ class SwiftStore:
 
     def ensure_container(self, container: str, *, read_acl: str = "") -> None:
         """See `testyard.ports.Store`."""
-        headers = {"X-Container-Read": read_acl} if read_acl else {}
         with _errors(f"create container {container}"):
-            self._connection.put_container(container, headers=headers)
+            try:
+                self._connection.head_container(container)
+            except ClientException as error:
+                if error.http_status != _MISSING:
+                    raise
+                headers = {"X-Container-Read": read_acl} if read_acl else {}
+                self._connection.put_container(container, headers=headers)
 
     def put(
         self,
@@ -80,7 +87,9 @@ class SwiftStore:
             headers["X-Delete-After"] = str(expire_after)
         with _errors(f"write {container}/{name}"):
             if isinstance(content, bytes):
-                self._put(container, name, content, size=len(content), kind=content_type, headers=headers)
+                # a stream: python-swiftclient rewinds one, and does not send bytes a second time
+                stream: IO[bytes] = io.BytesIO(content)
+                self._put(container, name, stream, size=len(content), kind=content_type, headers=headers)
             else:
                 with content.open("rb") as stream:
                     size = content.stat().st_size
@@ -91,7 +100,8 @@ class SwiftStore:
         with _errors(f"write {container}/{name}"):
             try:
                 headers = {"If-None-Match": "*"}
-                self._put(container, name, content, size=len(content), kind=None, headers=headers)
+                stream = io.BytesIO(content)
+                self._put(container, name, stream, size=len(content), kind=None, headers=headers)
             except ClientException as error:
                 if error.http_status == _EXISTS:
                     return False
@@ -144,7 +154,14 @@ class SwiftStore:
                     raise
 
     def _put(
-        self, container: str, name: str, content: Any, *, size: int, kind: str | None, headers: dict[str, str]
+        self,
+        container: str,
+        name: str,
+        content: IO[bytes],
+        *,
+        size: int,
+        kind: str | None,
+        headers: dict[str, str],
     ) -> None:
         self._connection.put_object(
             container, name, contents=content, content_length=size, content_type=kind, headers=dict(headers)
@@ -173,5 +190,5 @@ def _errors(action: str) -> Iterator[None]:
         raise StoreError(
             f"store: cannot {action}: {error.http_status or 'no answer'}", details=error.msg or ""
         ) from error
-    except (RequestException, KeystoneError, OSError) as error:
+    except (RequestException, TransportError, KeystoneError, OSError, ValueError) as error:
         raise StoreError(f"store: cannot {action}: {type(error).__name__}") from error

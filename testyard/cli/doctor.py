@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from testyard.adapters.amqp import broker_errors, connection_parameters
 from testyard.adapters.swift import SwiftStore
@@ -96,8 +97,14 @@ def _store(settings: Settings) -> None:
 
 
 def _index(settings: Settings) -> None:
-    with open_index(settings.database.url.get_secret_value()).connect() as connection:
-        connection.execute(text("SELECT 1"))
+    engine = open_index(settings.database.url.get_secret_value())
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+    except SQLAlchemyError as error:
+        raise TestyardError(f"index: cannot be opened: {type(error).__name__}") from error
+    finally:
+        engine.dispose()
 
 
 def _site(settings: Settings) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -15,7 +16,7 @@ from testyard.adapters.amqp import Publisher
 from testyard.adapters.watch import RequestWatch
 from testyard.cli.edge import NOT_PASSED, JsonOption, StateOption, command_settings, explained, print_json
 from testyard.cli.follow import follow
-from testyard.errors import RequestError, SettingsError
+from testyard.errors import BrokerError, RequestError, SettingsError
 from testyard.event import EVENTS_EXCHANGE, PRIVATE_PACKAGE, Event, EventKind
 from testyard.queue import DEFAULT_CONTEXT, QueueName
 from testyard.request import TestRequest, make_request, new_request_id
@@ -68,8 +69,7 @@ def request(
         raise RequestError("--follow", "needs one architecture; name it with --arch")
     requests = [make_request(package, {**parameters, "uuid": new_request_id()}) for _ in queues]
     if not follow_:
-        accepted = [_send(settings, *pair) for pair in zip(requests, queues, strict=True)]
-        _show(accepted, as_json=json_)
+        _send_all(settings, requests, queues, as_json=json_)
         return
     _send_and_follow(settings, requests[0], queues[0], as_json=json_)
 
@@ -97,6 +97,19 @@ def _queues(
     return tuple(QueueName(context, release, each) for each in arch or topology.architectures)
 
 
+def _send_all(
+    settings: Settings, requests: list[TestRequest], queues: tuple[QueueName, ...], *, as_json: bool
+) -> None:
+    """Send and show. Raises BrokerError; those that were accepted before are shown all the same."""
+    accepted: list[Accepted] = []
+    try:
+        for request, queue in zip(requests, queues, strict=True):
+            accepted.append(_send(settings, request, queue))
+    finally:
+        if accepted:
+            _show(accepted, as_json=as_json)
+
+
 def _send(settings: Settings, request: TestRequest, queue: QueueName) -> Accepted:
     """Put a request into its queue and tell of it. Raises BrokerError: then it was not accepted."""
     assert request.uuid is not None
@@ -107,7 +120,8 @@ def _send(settings: Settings, request: TestRequest, queue: QueueName) -> Accepte
         shown = {} if request.private else dict(request.parameters)
         data = {"parameters": shown}
         event = Event(EventKind.ACCEPTED, request.uuid, str(queue), package, time=accepted, data=data)
-        publisher.publish(EVENTS_EXCHANGE, event.routing_key, event.to_bytes())
+        with suppress(BrokerError):  # the request is safe, and what its worker tells is enough
+            publisher.publish(EVENTS_EXCHANGE, event.routing_key, event.to_bytes())
     return Accepted(request.uuid, queue, f"{settings.site.url}/requests/{request.uuid}")
 
 

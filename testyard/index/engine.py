@@ -22,8 +22,14 @@ def open_index(url: str, *, writer: bool = False) -> Engine:
     """
     try:
         engine = sqlalchemy.create_engine(url, pool_pre_ping=True)
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+    except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise SettingsError(f"database.url: {error}") from error
+    except (ArgumentError, ValueError):
+        # the cause may quote the address, and with it the password
+        raise SettingsError(
+            "database.url: not a database address",
+            resolution="Write sqlite:////path/file.db or postgresql+psycopg://user:password@host/name.",
+        ) from None
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine, writer=writer)
     if writer:

@@ -14,7 +14,7 @@ from testyard.index.engine import insert_for
 from testyard.index.rows import RequestState
 from testyard.index.schema import queue_length, request, run, subtest
 from testyard.result import Result
-from testyard.run import Phase
+from testyard.run import Phase, PhaseTime, RunId
 from testyard.store import RunPath
 
 #: How much of a running test's log the index keeps, in characters; the rest is in the store later.
@@ -96,23 +96,23 @@ def _shown_env(result: Result) -> str:
 
 
 def apply_event(connection: Connection, event: Event) -> None:
-    """Bring a request's row up to date with one step of it."""
+    """Bring a request's row up to date with one step of it.
+
+    State, worker, place and reason come out the same in whatever order the steps are told, and how
+    often. The live part (phases, log, attempts) may lack what was told too late.
+    """
     _ensure_request(connection, event)
     known = connection.execute(
         select(request).where(request.c.request_id == event.request_id).with_for_update()
     ).one()
-    changes = _changes(dict(known._mapping), event)
+    changes = {**_description(event), **_changes(dict(known._mapping), event)}
     if changes:
-        connection.execute(
-            update(request)
-            .where(request.c.request_id == event.request_id)
-            .values(updated=max(known.updated, event.time), **changes)
-        )
+        connection.execute(update(request).where(request.c.request_id == event.request_id).values(**changes))
 
 
 def _ensure_request(connection: Connection, event: Event) -> None:
     insert = insert_for(connection.dialect)
-    connection.execute(
+    statement = (
         insert(request)
         .values(
             request_id=event.request_id,
@@ -120,18 +120,53 @@ def _ensure_request(connection: Connection, event: Event) -> None:
             package=event.package,
             state=str(RequestState.QUEUED),
             updated=event.time,
-            parameters=event.data.get("parameters", {}),
         )
         .on_conflict_do_nothing()
+        .returning(request.c.request_id)
     )
+    if connection.execute(statement).scalar() is None:
+        return
+    # its run may be here before anything was heard of it
+    stored = connection.execute(select(run).where(run.c.request_id == event.request_id).limit(1)).first()
+    if stored is not None:
+        path = RunPath(stored.release, stored.architecture, stored.source, RunId(stored.run_id))
+        _close_request(connection, event.request_id, stored.container, path)
+
+
+def _description(event: Event) -> dict[str, Any]:
+    """What does not change from step to step; a rejected body may have hidden it."""
+    found: dict[str, Any] = {}
+    if event.package:
+        found["package"] = event.package
+    if event.data.get("parameters"):
+        found["parameters"] = event.data["parameters"]
+    if event.kind is EventKind.ACCEPTED:
+        found["accepted"] = event.time
+    return found
 
 
 def _changes(known: Mapping[str, Any], event: Event) -> dict[str, Any]:
     if event.kind is EventKind.ACCEPTED:
-        return {"accepted": event.time, "parameters": event.data.get("parameters", {})}
-    if known["state"] == RequestState.DONE and event.kind is not EventKind.STORED:
         return {}
-    return _CHANGES[event.kind](known, event)
+    if event.kind is EventKind.STORED:
+        return _stored(known, event)
+    if known["state"] == RequestState.DONE or _superseded(known, event):
+        return {}
+    change = _CHANGES[event.kind](known, event)
+    return {"updated": event.time, **change} if change else {}
+
+
+def _superseded(known: Mapping[str, Any], event: Event) -> bool:
+    """True if a later step is known: the last taking, or the last giving back."""
+    again = event.kind is EventKind.TAKEN  # the same one told twice must not begin anew
+    if known["taken"] is not None and (
+        event.time < known["taken"] or (again and event.time == known["taken"])
+    ):
+        return True
+    given_back = known["state"] == RequestState.REJECTED or (
+        known["state"] == RequestState.QUEUED and known["reason"]
+    )
+    return bool(given_back) and event.time < known["updated"]
 
 
 def _taken(known: Mapping[str, Any], event: Event) -> dict[str, Any]:
@@ -150,29 +185,38 @@ def _taken(known: Mapping[str, Any], event: Event) -> dict[str, Any]:
 def _phase(known: Mapping[str, Any], event: Event) -> dict[str, Any]:
     if known["state"] != RequestState.RUNNING:
         return {}
-    started = event.data.get("started")
-    others = [phase for phase in known["phases"] if phase["started"] != started]
-    return {"phases": [*others, dict(event.data)]}
+    told = PhaseTime.from_json(event.data)
+    phases = {_phase_key(phase): phase for phase in map(PhaseTime.from_json, known["phases"])}
+    if told.seconds is not None or _phase_key(told) not in phases:  # its end may be told before its start
+        phases[_phase_key(told)] = told
+    return {"phases": [phase.to_json() for phase in sorted(phases.values(), key=lambda p: p.started)]}
+
+
+def _phase_key(phase: PhaseTime) -> tuple[Phase, str | None, float]:
+    return phase.phase, phase.test, phase.started
 
 
 def _log(known: Mapping[str, Any], event: Event) -> dict[str, Any]:
     end = int(event.data.get("end", 0))
     if known["state"] != RequestState.RUNNING or end <= known["log_end"]:
         return {}
-    return {"log_tail": (known["log_tail"] + str(event.data.get("text", "")))[-LOG_TAIL:], "log_end": end}
+    text = str(event.data.get("text", "")).replace("\0", "\N{REPLACEMENT CHARACTER}")  # no column takes NUL
+    return {"log_tail": (known["log_tail"] + text)[-LOG_TAIL:], "log_end": end}
 
 
-def _stored(_known: Mapping[str, Any], event: Event) -> dict[str, Any]:
+def _stored(known: Mapping[str, Any], event: Event) -> dict[str, Any]:
     return {
         "state": str(RequestState.DONE),
-        "container": event.data.get("container"),
-        "path": event.data.get("path"),
+        "updated": max(known["updated"], event.time),
+        "container": event.data.get("container") or known["container"],
+        "path": event.data.get("path") or known["path"],
         "log_tail": "",
+        "reason": "",
     }
 
 
 def _returned(_known: Mapping[str, Any], event: Event) -> dict[str, Any]:
-    return {"state": str(RequestState.QUEUED), "reason": str(event.data.get("reason", ""))}
+    return {"state": str(RequestState.QUEUED), "reason": str(event.data.get("reason") or "given back")}
 
 
 def _rejected(_known: Mapping[str, Any], event: Event) -> dict[str, Any]:
@@ -183,7 +227,6 @@ _CHANGES = {
     EventKind.TAKEN: _taken,
     EventKind.PHASE: _phase,
     EventKind.LOG: _log,
-    EventKind.STORED: _stored,
     EventKind.RETURNED: _returned,
     EventKind.REJECTED: _rejected,
 }

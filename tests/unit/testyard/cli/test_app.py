@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What holds for every command."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+import typer
+
+import testyard as package
+from tests.unit.testyard.cli.conftest import Command
+from testyard.cli.app import app
+
+
+def leaves(
+    command: click.Command, words: tuple[str, ...] = ()
+) -> list[tuple[tuple[str, ...], click.Command]]:
+    if not hasattr(command, "commands"):
+        return [(words, command)]
+    return [leaf for name, inner in command.commands.items() for leaf in leaves(inner, (*words, name))]
+
+
+OURS = [(words, command) for words, command in leaves(typer.main.get_command(app)) if words[0] != "local"]
+
+
+@pytest.mark.parametrize(("words", "command"), OURS, ids=[" ".join(words) for words, _ in OURS])
+def test_every_command_has_json_state_and_help(
+    testyard: Command, words: tuple[str, ...], command: click.Command
+) -> None:
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert {"--json", "--state"} <= options
+    assert command.help
+    assert all(getattr(parameter, "help", None) for parameter in command.params)
+    assert testyard(*words, "--help").exit_code == 0
+
+
+ARGUMENTS = {"request": ["gzip"], "results": ["gzip"], "show": ["x"], "log": ["x"]}
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize("words", [words for words, _ in OURS], ids=" ".join)
+def test_without_servers_every_command_explains_itself(
+    testyard: Command, words: tuple[str, ...], as_json: bool
+) -> None:
+    options = ["--json"] if as_json else []
+    result = testyard(*words, *ARGUMENTS.get(words[0], []), *options)
+    assert result.exit_code == 1
+    if words != ("doctor",):
+        assert result.stdout == ""
+        assert "broker" in result.stderr or "site" in result.stderr
+
+
+@pytest.mark.parametrize("words", [words for words, _ in OURS], ids=" ".join)
+def test_wrong_settings_are_explained(testyard: Command, settings_file: Path, words: tuple[str, ...]) -> None:
+    settings_file.write_text("[store]\nkey = ['s3cret']\n")
+    result = testyard(*words, *ARGUMENTS.get(words[0], []))
+    assert result.exit_code == 1
+    assert "store.key: " in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["nosuch"], ["request"], ["request", "gzip", "--nosuch"], ["queue", "x"], ["results"], ["broker", "x"]],
+)
+def test_wrong_usage_is_exit_code_2(testyard: Command, arguments: list[str]) -> None:
+    result = testyard(*arguments)
+    assert result.exit_code == 2
+    assert "Usage" in result.stderr
+
+
+def test_the_version(testyard: Command) -> None:
+    assert testyard("--version").stdout == f"testyard {package.__version__}\n"
+
+
+def test_help_tells_the_exit_codes(testyard: Command) -> None:
+    text = testyard("--help").stdout
+    assert all(f"{code} " in text for code in (0, 1, 2, 3, 4))
+
+
+def test_python_m_testyard() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "testyard", "--version"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"testyard {package.__version__}\n", "")

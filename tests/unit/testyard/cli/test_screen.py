@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What ``--follow`` prints of events."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from testyard.cli.follow import Screen
+from testyard.cli.runview import seconds_text
+from testyard.event import Event, EventKind
+
+
+def printed(*events: tuple[EventKind, dict[str, Any]]) -> str:
+    stream = io.StringIO()
+    with Screen(Console(file=stream, width=200, soft_wrap=True)) as screen:
+        for kind, data in events:
+            screen.show(Event(kind, "id", "debci-noble-amd64", "gzip", data=data))
+    return stream.getvalue()
+
+
+def test_lines_come_whole_and_in_order() -> None:
+    pieces = [("one\ntw", 6), ("o\nthree\n", 14)]
+    text = printed(*((EventKind.LOG, {"text": text, "end": end}) for text, end in pieces))
+    assert [line.strip() for line in text.splitlines() if line.strip()] == ["one", "two", "three"]
+
+
+def test_a_gap_is_told() -> None:
+    text = printed((EventKind.LOG, {"text": "ä\n", "end": 3}), (EventKind.LOG, {"text": "z\n", "end": 10}))
+    assert "5 bytes of log are not shown" in text
+
+
+def test_what_a_test_prints_cannot_steer_the_terminal() -> None:
+    text = printed((EventKind.LOG, {"text": "\x1b[2J\x07 [bold]x[/bold] \x9b1m\n", "end": 30}))
+    assert not {"\x1b", "\x07", "\x9b"} & set(text)
+    assert "[bold]x[/bold]" in text
+
+
+def test_phases_and_returns() -> None:
+    text = printed(
+        (EventKind.TAKEN, {"worker": "w1"}),
+        (EventKind.PHASE, {"phase": "test", "started": 1.0, "seconds": None, "test": "smoke"}),
+        (EventKind.PHASE, {"phase": "test", "started": 1.0, "seconds": 2.34, "test": "smoke"}),
+        (EventKind.RETURNED, {"reason": "the worker was stopped"}),
+        (EventKind.TAKEN, {"worker": "w2"}),
+        (EventKind.LOG, {"text": "again\n", "end": 6}),
+        (EventKind.STORED, {}),
+    )
+    assert "■ test smoke 2.3 s" in text
+    assert "back in the queue: the worker was stopped" in text
+    assert "again" in text
+    assert "not shown" not in text  # the log begins anew with a new worker
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, ""),
+        (0, "0.0 s"),
+        (99.94, "99.9 s"),
+        (100, "1 min 40 s"),
+        (245, "4 min 05 s"),
+        (7259.6, "121 min 00 s"),
+    ],
+)
+def test_seconds(seconds: float | None, text: str) -> None:
+    assert seconds_text(seconds) == text

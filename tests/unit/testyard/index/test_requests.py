@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Requests: their events in any order, once or more often."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, Engine
+
+from testyard.errors import RequestError
+from testyard.event import Event, EventKind
+from testyard.index import RequestRow, RequestState, open_index, read
+from testyard.index.write import LOG_TAIL, apply_event, record_run
+from testyard.result import Result
+from testyard.run import Phase, PhaseTime, RunId
+from testyard.store import RunPath
+
+ID = "6f2f3c8d-0a4f-4a57-9d55-1a015e3c6f1d"
+PATH = RunPath("noble", "amd64", "gzip", RunId("20260105_120000_abcde@"))
+PARAMETERS = {"triggers": ["a1/1"]}
+
+
+def event(kind: EventKind, time: float, request_id: str = ID, package: str = "gzip", **data: object) -> Event:
+    return Event(kind, request_id, "debci-noble-amd64", package, time=time, data=data)
+
+
+def phase(time: float, *, started: float, seconds: float | None = None, test: str | None = None) -> Event:
+    kind = Phase.TEST if test else Phase.BUILD
+    return event(EventKind.PHASE, time, **PhaseTime(kind, started, seconds, test).to_json())
+
+
+ACCEPTED = event(EventKind.ACCEPTED, 10, parameters=PARAMETERS)
+TAKEN = event(EventKind.TAKEN, 20, worker="w1", parameters=PARAMETERS)
+RETURNED = event(EventKind.RETURNED, 30, reason="the worker was stopped")
+TAKEN_AGAIN = event(EventKind.TAKEN, 40, worker="w2", parameters=PARAMETERS)
+STORED = event(EventKind.STORED, 50, container="autopkgtest-noble", path=str(PATH), exit_code=0)
+REJECTED = event(EventKind.REJECTED, 45, package="", reason="package: bad")
+
+
+def row(index: Connection, *events: Event) -> RequestRow:
+    for each in events:
+        apply_event(index, each)
+    found = read.find_request(index, ID)
+    assert found is not None
+    return found
+
+
+def test_from_acceptance_to_the_end(index: Connection) -> None:
+    found = row(index, ACCEPTED)
+    assert (found.state, found.accepted, found.taken, found.attempt) == (RequestState.QUEUED, 10, None, 0)
+    assert (found.package, found.parameters, found.queue_name.release) == ("gzip", PARAMETERS, "noble")
+    found = row(index, TAKEN)
+    assert (found.state, found.taken, found.worker, found.attempt) == (RequestState.RUNNING, 20, "w1", 1)
+    found = row(index, phase(21, started=21), event(EventKind.LOG, 22, text="one\n", end=4))
+    assert (found.phases, found.log_tail, found.log_end) == ((PhaseTime(Phase.BUILD, 21.0),), "one\n", 4)
+    found = row(index, RETURNED)
+    assert (found.state, found.reason) == (RequestState.QUEUED, "the worker was stopped")
+    found = row(index, TAKEN_AGAIN)
+    assert (found.state, found.worker, found.attempt, found.reason) == (RequestState.RUNNING, "w2", 2, "")
+    assert (found.phases, found.log_tail, found.log_end) == ((), "", 0)
+    found = row(index, STORED)
+    assert (found.state, found.container, found.path) == (RequestState.DONE, "autopkgtest-noble", str(PATH))
+    assert (found.accepted, found.updated, found.log_tail) == (10, 50, "")
+
+
+def state(found: RequestRow) -> tuple[object, ...]:
+    return (
+        found.state,
+        found.accepted,
+        found.parameters,
+        found.package,
+        found.container,
+        found.path,
+        found.reason,
+    )
+
+
+STORIES: list[tuple[Event, ...]] = [
+    (ACCEPTED, TAKEN),
+    (ACCEPTED, TAKEN, RETURNED),
+    (ACCEPTED, TAKEN, RETURNED, TAKEN_AGAIN),
+    (ACCEPTED, TAKEN, REJECTED),
+    (ACCEPTED, TAKEN, RETURNED, TAKEN_AGAIN, STORED),
+]
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: str(story[-1].kind) + str(len(story)))
+def test_any_order_and_twice_ends_the_same(engine: Engine, story: tuple[Event, ...]) -> None:
+    endings = set()
+    for order in permutations(story):
+        with engine.connect() as connection:
+            found = row(connection, *order, *order[::-1])
+            taken = (found.taken, found.worker) if found.state is RequestState.RUNNING else ()
+            endings.add(repr((state(found), taken)))
+            connection.rollback()
+    with engine.connect() as connection:
+        found = row(connection, *story)
+        assert found.accepted == 10
+        assert found.package == "gzip"
+    assert len(endings) == 1, endings
+
+
+LIVE = [phase(21, started=21), phase(25, started=21, seconds=4.0), phase(25, started=25, test="a")]
+
+
+@pytest.mark.parametrize("order", list(permutations(LIVE)))
+def test_phases_in_any_order(index: Connection, order: tuple[Event, ...]) -> None:
+    found = row(index, TAKEN, *order, *order)
+    assert found.phases == (PhaseTime(Phase.BUILD, 21.0, 4.0), PhaseTime(Phase.TEST, 25.0, None, "a"))
+
+
+def test_two_phases_may_start_at_the_same_time(index: Connection) -> None:
+    found = row(index, TAKEN, phase(21, started=21, seconds=0.0), phase(21, started=21, test="a"))
+    assert len(found.phases) == 2
+
+
+def test_a_taking_told_twice_does_not_begin_anew(index: Connection) -> None:
+    found = row(index, TAKEN, LIVE[0], event(EventKind.LOG, 22, text="one\n", end=4), TAKEN)
+    assert (found.attempt, len(found.phases), found.log_tail) == (1, 1, "one\n")
+
+
+def test_the_former_worker_is_not_heard(index: Connection) -> None:
+    late = [LIVE[0], event(EventKind.LOG, 22, text="old\n", end=400), RETURNED]
+    found = row(index, TAKEN, TAKEN_AGAIN, *late)
+    assert (found.state, found.worker, found.phases, found.log_end) == (RequestState.RUNNING, "w2", (), 0)
+
+
+def test_a_log_told_twice_or_late(index: Connection) -> None:
+    one, two = event(EventKind.LOG, 22, text="one\n", end=4), event(EventKind.LOG, 23, text="two\n", end=8)
+    found = row(index, TAKEN, one, one, two, one, two)
+    assert (found.log_tail, found.log_end) == ("one\ntwo\n", 8)
+
+
+def test_the_tail_of_a_long_log(index: Connection) -> None:
+    found = row(index, TAKEN, event(EventKind.LOG, 22, text="x" * LOG_TAIL + "end\0", end=LOG_TAIL + 4))
+    assert len(found.log_tail) == LOG_TAIL
+    assert found.log_tail.endswith("end\N{REPLACEMENT CHARACTER}")
+
+
+def test_what_is_told_after_the_end_changes_nothing(index: Connection) -> None:
+    done = row(index, ACCEPTED, TAKEN, STORED)
+    late = [
+        event(kind, 99, reason="x", worker="w9")
+        for kind in (EventKind.TAKEN, EventKind.RETURNED, EventKind.REJECTED)
+    ]
+    assert row(index, *late, event(EventKind.LOG, 99, text="x", end=99)) == done
+
+
+def test_a_private_runs_end_has_no_place(index: Connection) -> None:
+    found = row(index, TAKEN, event(EventKind.STORED, 50, package="private-test"))
+    assert (found.state, found.container, found.path, found.package) == (
+        RequestState.DONE,
+        None,
+        None,
+        "private-test",
+    )
+
+
+@pytest.mark.parametrize("first", ["run", "events"])
+def test_a_stored_run_ends_its_request(index: Connection, first: str) -> None:
+    result = Result(exit_code=0, source="gzip", request_id=ID)
+    if first == "run":
+        record_run(index, "autopkgtest-noble", PATH, result)
+    row(index, ACCEPTED, TAKEN)
+    if first == "events":
+        record_run(index, "autopkgtest-noble", PATH, result)
+    found = row(index)
+    assert (found.state, found.container, found.path) == (RequestState.DONE, "autopkgtest-noble", str(PATH))
+
+
+def test_requests_by_state(index: Connection) -> None:
+    for number, time in enumerate((30, 10, 20)):
+        apply_event(index, event(EventKind.ACCEPTED, time, f"id{number}", "sed" if number else "gzip"))
+    apply_event(index, event(EventKind.TAKEN, 40, "id2", "sed"))
+    queued = read.requests_in(index, [RequestState.QUEUED])
+    assert [found.request_id for found in queued] == ["id1", "id0"]
+    both = (RequestState.QUEUED, RequestState.RUNNING)
+    assert [found.request_id for found in read.requests_in(index, both, package="sed")] == ["id1", "id2"]
+    assert len(read.requests_in(index, both, limit=1)) == 1
+    assert read.requests_in(index, []) == ()
+    assert read.find_request(index, "nosuch") is None
+
+
+def test_a_queue_of_others(index: Connection) -> None:
+    apply_event(index, Event(EventKind.ACCEPTED, ID, "other", "gzip", time=1))
+    with pytest.raises(RequestError):
+        _ = row(index).queue_name
+
+
+EVENTS = st.builds(
+    event,
+    st.sampled_from(
+        [EventKind.ACCEPTED, EventKind.TAKEN, EventKind.RETURNED, EventKind.REJECTED, EventKind.STORED]
+    ),
+    st.integers(0, 20).map(float),
+    reason=st.text(st.characters(exclude_categories=["Cs"]), max_size=5),
+    worker=st.sampled_from(["w1", "w2"]),
+)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    return open_index(f"sqlite:///{tmp_path_factory.mktemp('index')}/index.db", writer=True)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(EVENTS, min_size=1, max_size=8))
+def test_any_story_leaves_a_row_that_can_be_read(shared: Engine, story: list[Event]) -> None:
+    with shared.connect() as connection:
+        found = row(connection, *story)
+        assert (found.state is RequestState.DONE) == any(each.kind is EventKind.STORED for each in story)
+        again = row(connection, *story)
+        assert found.state is RequestState.RUNNING or again.state is found.state
+        connection.rollback()

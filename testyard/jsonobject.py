@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Reading a JSON object that somebody else wrote, so that every part can store and send it again."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+#: No request or message that was ever seen nests more than four deep. A reader with less stack left
+#: than ours must be able to take what we took.
+MAX_DEPTH = 50
+
+
+def parse_object(text: str | bytes) -> dict[str, Any]:
+    """The object in ``text``.
+
+    Raises ValueError for what is no JSON (``NaN`` and ``Infinity`` are none), no object, nested
+    deeper than `MAX_DEPTH`, or holds half a surrogate pair, which no UTF-8 can carry.
+    """
+    try:
+        value = json.loads(text, parse_constant=_refuse)
+        if _depth(value) > MAX_DEPTH:
+            raise ValueError(f"nested deeper than {MAX_DEPTH}")
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # 1e999 reads as infinity
+    except UnicodeEncodeError as error:
+        raise ValueError("it holds half a surrogate pair") from error
+    except RecursionError as error:
+        raise ValueError(f"nested deeper than {MAX_DEPTH}") from error
+    if not isinstance(value, dict):
+        raise ValueError("not an object")  # noqa: TRY004  what was read is wrong, not how we were called
+    return value
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _depth(value: Any) -> int:
+    depth, level = 0, [value]
+    while level:
+        level = [
+            inner
+            for item in level
+            if isinstance(item, dict | list)
+            for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+        depth += 1
+    return depth
