@@ -15,7 +15,10 @@ class Store(Protocol):
     """
 
     def ensure_container(self, container: str, *, read_acl: str = "") -> None:
-        """Create the container if it is missing; ``read_acl`` is Swift's X-Container-Read."""
+        """Create the container if it is missing, with ``read_acl`` as Swift's X-Container-Read.
+
+        An existing one keeps its readers: a new reader would see what was stored for others.
+        """
 
     def put(
         self,

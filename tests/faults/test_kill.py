@@ -53,7 +53,9 @@ def _stored_ids(system: System) -> list[str]:
     for name in system.stored_results():
         answer = system.store(f"autopkgtest-{system.state.release}/{name}")
         if answer.status_code == 200:
-            ids.append(read_result_tar(answer.content).request_id or "")
+            result = read_result_tar(answer.content)
+            assert result.exit_code == 0, f"{name}: a kill became a result: {result.summary}"
+            ids.append(result.request_id or "")
     return ids
 
 

@@ -23,7 +23,7 @@ from testyard.local.state import LocalState
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     folder = tmp_path_factory.mktemp("outages") / "state"
-    with running_system(folder, {"testbed": "null"}) as running:
+    with running_system(folder, {"testbed": "null", "slots": 2}) as running:
         yield running
 
 

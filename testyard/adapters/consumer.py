@@ -46,7 +46,7 @@ class Consumer:
             try:
                 self._consume()
             except (AMQPError, OSError, BrokerError) as error:
-                self.problem = f"broker: {error or type(error).__name__}"
+                self.problem = f"broker: {str(error) or type(error).__name__}"
                 log.warning("%s: %s; trying again", self._queue, self.problem)
                 self._stop.wait(self._pause)
 

@@ -100,6 +100,11 @@ class ClaimBook:
         data = self._store.get(CLAIMS, key)
         return Claim.from_bytes(data) if data else None
 
+    def below(self, folder: str) -> tuple[tuple[str, Claim], ...]:
+        """All claims whose names begin so, with their names. Raises StoreError."""
+        found = ((name, self.read(name)) for name in self._store.names(CLAIMS, prefix=folder))
+        return tuple((name, claim) for name, claim in found if claim is not None)
+
     def take(self, key: str, request_id: str) -> Claim:
         """Claim a request, whoever had it. Raises StoreError."""
         claim = Claim(request_id, self._worker, Process.current())
@@ -123,24 +128,41 @@ class ClaimBook:
         self._store.put(CLAIMS, key, claim.to_bytes(), content_type="application/json", expire_after=_FORGET)
 
 
-def claim_key(request: TestRequest, queue: str, body: bytes) -> str:
-    """The claim's name: the request's id; for bodies without one a digest of queue and body."""
-    if request.uuid:
-        return f"id/{request.uuid}"
-    return f"body/{hashlib.sha256(queue.encode() + b'|' + body).hexdigest()}"
+@dataclass(frozen=True)
+class Identity:
+    """Which request a delivery is of: its id, its claim's name, and the claim that stands, if any."""
+
+    request_id: str
+    key: str
+    standing: Claim | None
 
 
-def identify(request: TestRequest, standing: Claim | None, *, redelivered: bool) -> tuple[str, Claim | None]:
-    """The request's id, and the claim that stands against a new run of it.
+def identify(
+    book: ClaimBook, request: TestRequest, queue: str, body: bytes, *, redelivered: bool
+) -> Identity:
+    """Find out which request a delivery is of. Raises StoreError.
 
-    A body without an id that is not redelivered is a new request, whatever claim an equal body
-    left; a redelivered one is the request that the claim is of.
+    A body without an id that is not redelivered is a new request, whatever claims equal bodies left.
+    A redelivered one is a request that an equal body's claim is of: of one whose worker is gone, if
+    there is any; else of one that runs; else of the one that ended last.
     """
     if request.uuid:
-        return request.uuid, standing
-    if redelivered and standing:
-        return standing.request_id, standing
-    return new_request_id(), None
+        key = f"{queue}/id/{request.uuid}"
+        return Identity(request.uuid, key, book.read(key))
+    folder = f"{queue}/body/{hashlib.sha256(body).hexdigest()}/"
+    if redelivered:
+        claims = sorted(book.below(folder), key=lambda item: _likelihood(item[1], book.lease))
+        if claims:
+            key, claim = claims[-1]
+            return Identity(claim.request_id, key, claim)
+    request_id = new_request_id()
+    return Identity(request_id, f"{folder}{request_id}", None)
+
+
+def _likelihood(claim: Claim, lease: float) -> tuple[int, float]:
+    if claim.state is ClaimState.DONE:
+        return 0, claim.renewed
+    return (2 if claim.void(lease) else 1), claim.renewed
 
 
 def _boot_id() -> str:

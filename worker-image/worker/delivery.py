@@ -47,6 +47,7 @@ class Delivery:
     def accepted(self) -> float | None:
         """When the request was accepted (Unix time), where its sender says so."""
         try:
-            return min(float((self.headers or {})[ACCEPTED_HEADER]), time.time())
+            accepted = float((self.headers or {})[ACCEPTED_HEADER])
         except (KeyError, TypeError, ValueError):
             return None
+        return min(accepted, time.time()) if accepted >= 0 else None  # NaN is not

@@ -60,6 +60,7 @@ class Execution:
         report: LiveReport,
         facts: Mapping[str, Any],
         cancelled: threading.Event,
+        folder: str,
     ) -> None:
         self._request = request
         self._queue = queue
@@ -68,7 +69,7 @@ class Execution:
         self._report = report
         self._facts = facts
         self._cancelled = cancelled
-        self.workspace = Workspace(settings.work_dir / "runs" / str(facts["request_id"]))
+        self.workspace = Workspace(settings.work_dir / "runs" / folder)
         self._log = RunLog(self.workspace.log, settings.max_log_bytes, self._on_log)
         self.phases = PhaseTracker(self._on_phase)
         self._pending = b""
@@ -198,7 +199,8 @@ class Execution:
             return self._files(result)
         except (OSError, TestbedError) as error:
             ending = trouble or f"the worker's files could not be packed: {error}"
-            return Bundle(replace(result, exit_code=16), self._log.compressed_tail(ending), _only(result))
+            result = replace(result, exit_code=16)
+            return Bundle(result, self._log.compressed_tail(ending), _only(result))
 
     def _files(self, result: Result) -> Bundle:
         artifacts = self.workspace.folder / "artifacts.tar.gz"

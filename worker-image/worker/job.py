@@ -25,7 +25,7 @@ from testyard.request import TestRequest
 from testyard.run import Phase, PhaseTime
 from testyard.settings import Settings
 from testyard.store import RunPath
-from worker.claim import Claim, ClaimBook, ClaimState, claim_key, identify
+from worker.claim import Claim, ClaimBook, ClaimState, Identity, identify
 from worker.delivery import Delivery
 from worker.execute import Bundle, Execution
 from worker.lease import LeaseKeeper
@@ -46,7 +46,6 @@ class Settlement(Enum):
 
     ACK = "ack"
     RETURN = "return"
-    NOTHING = "nothing"
 
 
 @dataclass(frozen=True)
@@ -77,16 +76,19 @@ class Job:
     def perform(self) -> Settlement:
         """Do all that the delivery asks for; returns how to settle it."""
         try:
-            request, queue = self._delivery.read()
-        except RequestError as error:
-            return self._park(error)
-        try:
-            return self._claimed(request, queue)
+            return self._read()
         except CancelledRun:
             return Settlement.RETURN
         finally:
             self._store.close()
             self._publisher.close()
+
+    def _read(self) -> Settlement:
+        try:
+            request, queue = self._delivery.read()
+        except RequestError as error:
+            return self._park(error)
+        return self._claimed(request, queue)
 
     def _park(self, error: RequestError) -> Settlement:
         delivery = self._delivery
@@ -103,53 +105,57 @@ class Job:
         return Settlement.ACK
 
     def _claimed(self, request: TestRequest, queue: QueueName) -> Settlement:
-        key = claim_key(request, str(queue), self._delivery.body)
-        request_id, standing = self._standing(request, key)
-        if standing:
-            done = self._finish_other(request, standing, request_id)
-            if done:
-                return done
+        # the slot comes first: what is true of the claim must still be so when the run begins
         with self._slot():
-            claim = self._insist(lambda: self._book.take(key, request_id))
-            report = LiveReport(self._tools.sender, request, request_id, queue)
+            identity = self._identity(request, queue)
+            report = LiveReport(self._tools.sender, request, identity.request_id, queue)
+            if identity.standing and self._finish_other(request, identity.standing, report):
+                return Settlement.ACK
+            claim = self._insist(lambda: self._book.take(identity.key, identity.request_id))
             report.taken(self._tools.settings.worker.name)
-            execution = self._execution(request, queue, request_id, report)
+            execution = self._execution(request, queue, claim, report)
+            lease = LeaseKeeper(self._lease_book(), identity.key, claim, self._cancelled)
             try:
-                with LeaseKeeper(self._lease_book(), key, claim, self._cancelled) as lease:
-                    bundle = execution.run(self._notes(request_id, request, queue))
+                with lease:
+                    bundle = execution.run(self._notes(claim.request_id, request, queue))
                     return self._publish(request, queue, lease, bundle, report)
             except CancelledRun:
                 if lease.lost:
-                    log.warning("request %s: another worker has taken it over", request_id)
-                    return Settlement.NOTHING
-                report.event(EventKind.RETURNED, reason="the worker was stopped")
+                    log.warning("request %s: another worker has taken it over", claim.request_id)
+                else:
+                    report.event(EventKind.RETURNED, reason="the worker was stopped")
                 raise
             finally:
                 self._tools.testbed.remove(execution.workspace)
 
-    def _standing(self, request: TestRequest, key: str) -> tuple[str, Claim | None]:
-        """The request's id, and the claim against running it; waits while a living worker holds one."""
+    def _identity(self, request: TestRequest, queue: QueueName) -> Identity:
+        """Which request it is; waits while a living worker runs it."""
+        delivery = self._delivery
         while True:
-            found = self._insist(lambda: self._book.read(key))
-            request_id, standing = identify(request, found, redelivered=self._delivery.redelivered)
+            found = self._insist(
+                lambda: identify(
+                    self._book, request, str(queue), delivery.body, redelivered=delivery.redelivered
+                )
+            )
+            standing = found.standing
             if standing is None or standing.state is ClaimState.DONE or standing.void(self._book.lease):
-                return request_id, standing
+                return found
             self._pause(_POLL)
 
-    def _finish_other(self, request: TestRequest, standing: Claim, request_id: str) -> Settlement | None:
-        """Finish what another worker left, if its result is stored; None if the request must run."""
+    def _finish_other(self, request: TestRequest, standing: Claim, report: LiveReport) -> bool:
+        """Finish what another worker left, if its result is stored; False if the request must run."""
         try:
             result = self._insist(lambda: stored_result(self._store, standing))
         except ResultError as error:
-            log.warning("request %s: its stored result cannot be read: %s", request_id, error.brief)
+            log.warning("request %s: stored result: %s", standing.request_id, error.brief)
             result = None
         if result is None:
             self._insist(lambda: remove_unfinished(self._store, standing))
-            return None
-        log.info("request %s has run already: %s", request_id, standing.path)
-        path = RunPath.parse(standing.path)
-        self._tell(completion(standing.container, path, result, request))
-        return Settlement.ACK
+            return False
+        log.info("request %s has run already: %s", standing.request_id, standing.path)
+        report.stored(standing.container, standing.path, result.exit_code)
+        self._tell(completion(standing.container, RunPath.parse(standing.path), result, request))
+        return True
 
     def _publish(
         self, request: TestRequest, queue: QueueName, lease: LeaseKeeper, bundle: Bundle, report: LiveReport
@@ -160,7 +166,7 @@ class Job:
         path = self._insist(publication.choose_path)
         place = {"container": publication.container, "path": str(path)}
         self._insist(lambda: lease.advance(state=ClaimState.STORING, **place))
-        result = self._insist(lambda: publication.store(path, bundle, time.time))
+        result = self._insist(lambda: publication.store(path, bundle, time.time, lease.advance))
         self._insist(lambda: lease.advance(state=ClaimState.DONE))
         report.stored(publication.container, str(path), result.exit_code)
         self._tell(completion(publication.container, path, result, request))
@@ -173,7 +179,7 @@ class Job:
             self._insist(lambda: self._publisher.publish(COMPLETION_EXCHANGE, "", body))
 
     def _execution(
-        self, request: TestRequest, queue: QueueName, request_id: str, report: LiveReport
+        self, request: TestRequest, queue: QueueName, claim: Claim, report: LiveReport
     ) -> Execution:
         worker = self._tools.settings.worker
         execution = Execution(
@@ -182,7 +188,12 @@ class Job:
             settings=worker,
             testbed=self._tools.testbed,
             report=report,
-            facts={"request_id": request_id, "worker": worker.name, "testbed": self._tools.testbed.name},
+            facts={
+                "request_id": claim.request_id,
+                "worker": worker.name,
+                "testbed": self._tools.testbed.name,
+            },
+            folder=f"{claim.request_id}-{claim.token[:8]}",
             cancelled=self._cancelled,
         )
         accepted = self._delivery.accepted

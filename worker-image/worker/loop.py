@@ -129,7 +129,7 @@ class WorkerLoop:
                 continue  # that connection is gone, and the delivery with it
             if settlement is Settlement.ACK:
                 channel.basic_ack(delivery.tag)
-            elif settlement is Settlement.RETURN:
+            else:
                 channel.basic_nack(delivery.tag, requeue=True)
         self._jobs = {thread: job for thread, job in self._jobs.items() if thread.is_alive()}
 

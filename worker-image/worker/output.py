@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import os
+import re
 import stat
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from testyard.jsonobject import parse_object
 from testyard.request import TestRequest
 from testyard.result import MAX_MEMBER_BYTES, UNKNOWN, Result, read_packages
 from testyard.run import PhaseTime
@@ -22,8 +23,7 @@ _CRASHED = 1
 _UNEXPECTED = 20
 #: Killed by a signal, out of memory most of the time: the host's fault.
 _TESTBED_FAILURE = 16
-#: Only these say that the package was read, so that testpkg-version can be believed to be there.
-_VERSION_EXPECTED = (0, 2, 8)
+_VERSION = re.compile(r"[a-zA-Z0-9.+:~-]{1,200}")
 
 
 def exit_code_of(status: int) -> int:
@@ -42,22 +42,22 @@ def read_output(
     facts: Mapping[str, Any],
 ) -> Result:
     """The result of a run from its output directory, which need not exist."""
-    version = _text(out / "testpkg-version").split()
-    testinfo = _json_object(_text(out / "testinfo.json"))
+    version = _text(out, "testpkg-version").split()
+    testinfo = _json_object(_text(out, "testinfo.json"))
     environment = [*request.env]
     if request.triggers:
         environment.append(f"ADT_TEST_TRIGGERS={' '.join(request.triggers)}")
-    testinfo.setdefault("custom_environment", environment)
-    known = len(version) == 2 and version[0] == request.package
+    testinfo["custom_environment"] = environment  # the triggers are ours to tell, not the test's
+    known = len(version) == 2 and version[0] == request.package and _VERSION.fullmatch(version[1])
     return Result(
         exit_code=exit_code,
         source=request.package,
         version=version[1] if known else UNKNOWN,
         duration=round(sum(p.seconds or 0 for p in phases if p.phase not in ("wait", "upload"))),
         testinfo=testinfo,
-        testbed_packages=read_packages(_text(out / "testbed-packages")),
+        testbed_packages=read_packages(_text(out, "testbed-packages")),
         requester=request.requester,
-        summary=_text(out / "summary"),
+        summary=_text(out, "summary"),
         request_id=facts.get("request_id"),
         phases=phases,
         worker={key: value for key, value in facts.items() if key != "request_id"},
@@ -76,8 +76,8 @@ def compress_log(log: Path) -> Path:
 def pack_artifacts(out: Path, target: Path, *, result: bytes, limit: int) -> tuple[str, ...]:
     """Pack the output directory without the log, with the result's members; returns what was left out.
 
-    Symbolic links go in as links, sockets and devices not at all; files that would exceed
-    ``limit`` bytes in all stay out.
+    Symbolic links go in as links, hard links as files, sockets and devices not at all; what would
+    exceed ``limit`` bytes in all stays out.
     """
     left_out = []
     with tarfile.open(target, "w:gz", compresslevel=6, format=tarfile.PAX_FORMAT) as tar:
@@ -103,6 +103,8 @@ def add_members(tar: tarfile.TarFile, result: bytes) -> set[str]:
 
 
 def _entries(out: Path) -> Iterator[Path]:
+    if not _is_ours(out):
+        return
     for folder, folders, files in os.walk(out):
         folders.sort()
         yield from (Path(folder) / name for name in sorted([*folders, *files]))
@@ -112,14 +114,16 @@ def _add(tar: tarfile.TarFile, path: Path, name: str, *, room: int) -> str:
     """Add one entry; returns why it was not added."""
     try:
         info = tar.gettarinfo(path, name)
+        if info.islnk():  # a file of its own: the one that it links to may have been left out
+            info.type, info.linkname, info.size = tarfile.REGTYPE, "", path.lstat().st_size
         info.uid = info.gid = 0
         info.uname = info.gname = "root"
-        if info.isdir() or info.issym():
-            tar.addfile(info)
-        elif not info.isreg():
+        if not (info.isreg() or info.isdir() or info.issym()):
             return "neither file, folder nor symbolic link"
-        elif info.size > room:
+        if info.size + tarfile.BLOCKSIZE > room:
             return f"{info.size} bytes, too large"
+        if not info.isreg():
+            tar.addfile(info)
         else:
             with _open_regular(path) as stream:
                 info.size = min(info.size, os.fstat(stream.fileno()).st_size)
@@ -138,17 +142,24 @@ def _open_regular(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def _text(path: Path) -> str:
+def _is_ours(out: Path) -> bool:
+    """True unless test code, which may write to ``out``'s parent, put something else in its place."""
+    return not out.is_symlink() and out.is_dir()
+
+
+def _text(out: Path, name: str) -> str:
+    if not _is_ours(out):
+        return ""
     try:
-        with _open_regular(path) as stream:
+        with _open_regular(out / name) as stream:
             return stream.read(MAX_MEMBER_BYTES).decode("utf-8", errors="replace")
     except OSError:
         return ""
 
 
 def _json_object(text: str) -> dict[str, Any]:
+    """The object; empty if readers of the result could not read it again."""
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        return parse_object(text)
+    except ValueError:
         return {}
-    return value if isinstance(value, dict) else {}

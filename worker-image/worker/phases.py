@@ -25,6 +25,10 @@ _STEPS: tuple[tuple[re.Pattern[bytes], Phase], ...] = (
 #: A longer line is cut: the rest is of no use to finding phases.
 _LONGEST_LINE = 4096
 
+#: A test may print autopkgtest's lines by the million: what is beyond is told as part of the last phase.
+_MOST = 1000
+_LONGEST_NAME = 200
+
 
 class PhaseTracker:
     """Closes one phase and opens the next; tells ``on_change`` both."""
@@ -80,10 +84,12 @@ class PhaseTracker:
                 self._own_line(own[1])
 
     def _own_line(self, text: bytes) -> None:
+        if len(self._done) >= _MOST:
+            return
         for pattern, phase in ((_PREPARING, Phase.INSTALL), (_STARTS, Phase.TEST)):
             match = pattern.match(text)
             if match:
-                self.enter(phase, match[1].decode(errors="replace"))
+                self.enter(phase, match[1].decode(errors="replace")[:_LONGEST_NAME])
                 return
         if _ENDS.match(text):
             self.enter(Phase.FINISH)

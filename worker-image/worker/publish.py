@@ -51,8 +51,13 @@ class Publication:
                 return path
             when += timedelta(seconds=1)
 
-    def store(self, path: RunPath, bundle: Bundle, clock: Callable[[], float]) -> Result:
-        """Write all objects; returns the result as stored, with the time that storing took."""
+    def store(
+        self, path: RunPath, bundle: Bundle, clock: Callable[[], float], still_ours: Callable[[], None]
+    ) -> Result:
+        """Write all objects; returns the result as stored, with the time that storing took.
+
+        ``still_ours`` is asked before the object that makes it a result: it raises if it is not.
+        """
         started = clock()
         put = self._store.put
         put(
@@ -62,11 +67,12 @@ class Publication:
             content_type="text/plain; charset=UTF-8",
             content_encoding="gzip",
         )
-        put(self.container, path.file(ARTIFACTS), bundle.artifacts, content_type="application/gzip")
+        put(self.container, path.file(ARTIFACTS), bundle.artifacts, content_type="application/x-tar")
         if self._request.readable_by:
             names = "".join(f"{name}\n" for name in self._request.readable_by)
             put(self.container, path.file(READABLE_BY), names.encode())
         upload = PhaseTime(Phase.UPLOAD, started, clock() - started)
+        still_ours()
         result = replace(bundle.result, phases=(*bundle.result.phases, upload))
         put(
             self.container,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,9 @@ _TAIL = 64 * 1024
 #: The first lines that status messages show (contract of ``logtail``), and the last bytes.
 _HEAD_LINES = 5
 _SHOWN_BYTES = 2000
+#: The first lines are not longer, together.
+_HEAD_BYTES = 8192
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class RunLog:
@@ -24,7 +28,8 @@ class RunLog:
         self._path = path
         self._limit = limit
         self._on_data = on_data
-        self._head: list[bytes] = []
+        self._head = b""
+        self._cut = False
         self.size = 0
         self.tail = b""
 
@@ -33,10 +38,19 @@ class RunLog:
 
         Raises TestbedError if the disk is full or broken.
         """
-        if self.size >= self._limit:
+        if self._cut:
             return
         if self.size + len(data) > self._limit:
-            data = data[: self._limit - self.size] + b"\n" + _line(f"log cut here, at {self._limit} bytes")
+            self._cut = True
+            room = max(0, self._limit - self.size)
+            data = data[:room] + b"\n" + _line(f"log cut here, at {self._limit} bytes")
+        self._append(data)
+
+    def note(self, text: str) -> None:
+        """Append a line of our own, in autopkgtest's form, also after the cut. Raises TestbedError."""
+        self._append(_line(text))
+
+    def _append(self, data: bytes) -> None:
         try:
             with self._path.open("ab") as file:
                 file.write(data)
@@ -48,13 +62,9 @@ class RunLog:
         finally:
             self._remember(data)
 
-    def note(self, text: str) -> None:
-        """Append a line of our own, in autopkgtest's form. Raises TestbedError."""
-        self.write(_line(text))
-
     def shown(self) -> str:
         """What status messages show: the first lines, a line between, the last bytes."""
-        head = b"\n".join(self._head).decode("utf-8", errors="replace")
+        head = self._head.decode("utf-8", errors="replace").removesuffix("\n")
         last = self.tail[-_SHOWN_BYTES:].decode("utf-8", errors="replace")
         if self.size > _SHOWN_BYTES:
             last = last.partition("\n")[2]
@@ -67,12 +77,16 @@ class RunLog:
     def _remember(self, data: bytes) -> None:
         self.size += len(data)
         self.tail = (self.tail + data)[-_TAIL:]
-        if len(self._head) < _HEAD_LINES:
-            self._head = (b"\n".join([*self._head, *data.split(b"\n", _HEAD_LINES)])).split(b"\n")[
-                :_HEAD_LINES
-            ]
+        room = _HEAD_BYTES - len(self._head)
+        if room > 0 and self._head.count(b"\n") < _HEAD_LINES:
+            lines = (self._head + data[:room]).split(b"\n", _HEAD_LINES)
+            # the sixth item is what follows the fifth line
+            self._head = b"\n".join([*lines[:_HEAD_LINES], *([b""] if len(lines) > _HEAD_LINES else [])])
         self._on_data(data, self.size)
 
 
 def _line(text: str) -> bytes:
-    return f"testyard [{time.strftime('%H:%M:%S', time.gmtime())}]: {text}\n".encode()
+    # names of a test's files come this way: no second line, no terminal's commands, any bytes
+    shown = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+    line = f"testyard [{time.strftime('%H:%M:%S', time.gmtime())}]: {shown}\n"
+    return line.encode("utf-8", errors="backslashreplace")
