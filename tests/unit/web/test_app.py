@@ -68,7 +68,8 @@ def test_what_is_not_there_is_404(site: Browser, path: str) -> None:
 
 def test_wrong_method_is_405(site: Browser) -> None:
     response = site.get("/", "POST")
-    assert (response.status_code, response.headers["allow"]) == (405, "GET, HEAD")
+    assert response.status_code == 405
+    assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD"}  # Starlette gives them in any order
     assert "Method Not Allowed" in response.text
     assert site.get("/index.json", "DELETE").json()["status"] == 405
 
