@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
 import swiftclient
 from keystoneauth1.exceptions import ClientException as KeystoneError
@@ -24,6 +25,9 @@ from testyard.settings import Store as StoreSettings
 _MISSING = 404
 _EXISTS = 412
 
+#: Seconds between two attempts, at most.
+_LONGEST_PAUSE = 60
+
 
 class SwiftStore:
     """`testyard.ports.Store` on Swift. One connection: not for use by two threads at once.
@@ -33,6 +37,7 @@ class SwiftStore:
     """
 
     def __init__(self, settings: StoreSettings) -> None:
+        self._retries = settings.retries
         self._connection = swiftclient.Connection(
             authurl=settings.auth_url,
             user=settings.user,
@@ -42,7 +47,7 @@ class SwiftStore:
             os_options=_os_options(settings),
             retries=settings.retries,
             starting_backoff=1,
-            max_backoff=60,
+            max_backoff=_LONGEST_PAUSE,
             timeout=60,
         )
 
@@ -112,7 +117,7 @@ class SwiftStore:
         """See `testyard.ports.Store`."""
         with _errors(f"read {container}/{name}"):
             try:
-                _headers, body = self._connection.get_object(container, name)
+                _headers, body = self._reading(self._connection.get_object, container, name)
             except ClientException as error:
                 if error.http_status == _MISSING:
                     return None
@@ -125,7 +130,8 @@ class SwiftStore:
         """See `testyard.ports.Store`."""
         with _errors(f"list {container}"):
             try:
-                _headers, entries = self._connection.get_container(
+                _headers, entries = self._reading(
+                    self._connection.get_container,
                     container,
                     prefix=prefix or None,
                     delimiter=delimiter or None,
@@ -141,7 +147,9 @@ class SwiftStore:
     def containers(self, *, prefix: str = "") -> Sequence[str]:
         """See `testyard.ports.Store`."""
         with _errors("list the account"):
-            _headers, entries = self._connection.get_account(prefix=prefix or None, full_listing=True)
+            _headers, entries = self._reading(
+                self._connection.get_account, prefix=prefix or None, full_listing=True
+            )
         return tuple(entry["name"] for entry in entries)
 
     def delete(self, container: str, name: str) -> None:
@@ -152,6 +160,16 @@ class SwiftStore:
             except ClientException as error:
                 if error.http_status != _MISSING:
                     raise
+
+    def _reading(self, read: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Read; python-swiftclient tries again until an answer begins, and we when it breaks off."""
+        for attempt in range(self._retries):
+            try:
+                return read(*args, **options)
+            except TransportError:
+                self._connection.close()
+                time.sleep(min(2**attempt, _LONGEST_PAUSE))
+        return read(*args, **options)
 
     def _put(
         self,

@@ -12,11 +12,13 @@ from typing import Any
 
 
 class Site:
-    """``answers`` maps a path to (status, body); a body that is no bytes is sent as JSON."""
+    """``answers`` maps a path to (status, body), ``otherwise`` is for other paths; a body that is no
+    bytes is sent as JSON."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.answers: dict[str, tuple[int, Any]] = {}
+        self.otherwise: tuple[int, Any] = (404, {"title": "Not found", "detail": "No such page."})
         self.asked: list[str] = []
 
 
@@ -27,9 +29,7 @@ def serving() -> Iterator[Site]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             site.asked.append(self.path)
-            status, body = site.answers.get(
-                self.path, (404, {"title": "Not found", "detail": "No such page."})
-            )
+            status, body = site.answers.get(self.path, site.otherwise)
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
