@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from testyard.errors import SettingsError
-from testyard.settings import Settings, Topology, load_settings
+from testyard.settings import Settings, Store, Topology, load_settings
 
 SECRET = "s3cret"
 
@@ -144,6 +144,12 @@ def test_secrets_are_not_shown(config: Path) -> None:
     settings = load_settings()
     assert SECRET in settings.broker.url.get_secret_value()
     assert SECRET not in repr(settings) + str(settings) + settings.model_dump_json()
+
+
+def test_a_section_of_its_own_shows_no_secret() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Store.model_validate({"key": [SECRET]})
+    assert SECRET not in str(caught.value) + repr(caught.value)
 
 
 def test_settings_cannot_be_changed() -> None:
