@@ -35,6 +35,9 @@ class Periodic:
                 self._action()
                 self.problem = ""
             except (TestyardError, SQLAlchemyError) as error:
-                self.problem = f"{self._name}: {str(error).splitlines()[0]}"
+                self.problem = f"{self._name}: {str(error).partition(chr(10))[0]}"
                 log.warning("%s", self.problem)
+            except Exception:  # the outermost place: a bug must not end the work for good
+                self.problem = f"{self._name}: a bug; see the log"
+                log.exception("%s: a bug; trying again", self._name)
             self._stop.wait(self._interval)

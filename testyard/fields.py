@@ -18,7 +18,8 @@ _PACKAGE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9.+-]*")
 _SOURCE = re.compile(r"[a-z0-9][a-z0-9.+-]+")
 _VERSION = re.compile(r"[a-zA-Z0-9.+:~-]+")
 _ENV = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*=[^\x00-\x1f\x7f]*")
-_GIT = re.compile(r"(?:https?|git)://[a-zA-Z0-9._/~+%:@-]+(?:#[a-zA-Z0-9._/+~-]+)?")
+# no user:password@: the address stands in autopkgtest's arguments and in the public log
+_GIT = re.compile(r"(?:https?|git)://[a-zA-Z0-9._/~+%:-]+(?:#[a-zA-Z0-9._/+~][a-zA-Z0-9._/+~-]*)?")
 _PPA = re.compile(
     r"(?P<credentials>[^:@/\s]+:[^@/\s]+@)?(?P<user>[a-z0-9][a-z0-9.+-]*)/(?P<name>[a-z0-9][a-z0-9.+-]*)"
     r"(?P<fingerprint>:[0-9A-Fa-f]{8,64})?"
@@ -27,6 +28,7 @@ _TEST = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9.+_-]*")
 _SWIFT_USER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._@-]*")
 _MAX_ITEMS = 1000
 _MAX_LINE = 1000
+_MAX_ITEM = 4096
 
 
 def kind(value: Any) -> str:
@@ -87,7 +89,9 @@ def git_url(name: str, value: Any) -> str | None:
         return None
     url = "#".join(_text(name, value).split())
     if not _GIT.fullmatch(url) or len(url) > _MAX_LINE:
-        raise RequestError(name, "must be an http(s) or git address, optionally with #branch")
+        raise RequestError(
+            name, "must be an http(s) or git address without credentials, optionally with #branch"
+        )
     return url
 
 
@@ -166,6 +170,8 @@ def _strings(name: str, value: Any) -> tuple[str, ...]:
         raise RequestError(name, f"must be a list of strings, not {kind(value)}")
     if len(value) > _MAX_ITEMS:
         raise RequestError(name, f"holds more than {_MAX_ITEMS} items")
+    if any(len(item) > _MAX_ITEM for item in value):
+        raise RequestError(name, f"holds an item longer than {_MAX_ITEM} characters")
     return tuple(value)
 
 

@@ -15,7 +15,7 @@ HERE = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize(
     "command",
     [("ruff", "check"), ("ruff", "format", "--check"), ("mypy",)],
-    ids=lambda command: " ".join(command),
+    ids=" ".join,
 )
 def test_nothing_to_say(command: tuple[str, ...]) -> None:
     done = subprocess.run(

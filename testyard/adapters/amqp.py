@@ -168,6 +168,15 @@ def declare_topology(channel: BlockingChannel, queues: Iterable[QueueName]) -> N
         channel.queue_bind(STATUS_QUEUE, EVENTS_EXCHANGE, "#")
 
 
+def check_consuming(channel: BlockingChannel, *, expected: int) -> None:
+    """Notice that the broker has closed the channel or cancelled a consumer, which pika does not tell.
+
+    Seen after a delivery timeout, and when a queue is deleted. Raises BrokerError.
+    """
+    if not channel.is_open or len(channel.consumer_tags) < expected:
+        raise BrokerError("broker: the channel was closed, or a queue is gone")
+
+
 def queue_length(connection: pika.BlockingConnection, queue: str) -> tuple[int, int] | None:
     """Messages that wait, and consumers; None if there is no such queue. Raises BrokerError."""
     with broker_errors("look at a queue"):

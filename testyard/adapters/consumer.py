@@ -12,7 +12,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError
 from pika.spec import Basic, BasicProperties
 
-from testyard.adapters.amqp import Publisher, connection_parameters
+from testyard.adapters.amqp import Publisher, check_consuming, connection_parameters
 from testyard.errors import BrokerError, ResultError, TestyardError
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,10 @@ class Consumer:
                 self.problem = f"broker: {str(error) or type(error).__name__}"
                 log.warning("%s: %s; trying again", self._queue, self.problem)
                 self._stop.wait(self._pause)
+            except Exception:  # the outermost place: a bug must not leave the queue unread
+                self.problem = "a bug; see the log"
+                log.exception("%s: a bug; trying again", self._queue)
+                self._stop.wait(self._pause)
 
     def _consume(self) -> None:
         connection = pika.BlockingConnection(connection_parameters(self._url))
@@ -65,6 +69,7 @@ class Consumer:
             self.problem = ""
             while not self._stop.is_set():
                 connection.process_data_events(time_limit=0.5)
+                check_consuming(channel, expected=1)
 
     def _settle(self, channel: BlockingChannel, tag: int, body: bytes, publisher: Publisher) -> None:
         try:

@@ -17,6 +17,10 @@ from testyard.result import Result
 from testyard.run import Phase, PhaseTime, RunId
 from testyard.store import RunPath
 
+#: Test code writes summary and testinfo: of what it wrote the index takes no more.
+MOST_SUBTESTS = 1000
+LONGEST_TEXT = 500
+
 #: How much of a running test's log the index keeps, in characters; the rest is in the store later.
 LOG_TAIL = 32 * 1024
 
@@ -65,12 +69,12 @@ def _record_subtests(connection: Connection, run_key: int, result: Result) -> No
         {
             "run": run_key,
             "position": position,
-            "name": test.name,
+            "name": test.name[:LONGEST_TEXT],
             "outcome": test.outcome,
-            "reason": test.reason,
+            "reason": test.reason[:LONGEST_TEXT],
             "seconds": seconds.get(test.name),
         }
-        for position, test in enumerate(result.subtests)
+        for position, test in enumerate(result.subtests[:MOST_SUBTESTS])
     ]
     if rows:
         connection.execute(subtest.insert(), rows)

@@ -14,7 +14,7 @@ import sys
 import threading
 from typing import IO
 
-from testyard.errors import SettingsError, TestyardError
+from testyard.errors import SettingsError, TestbedError, TestyardError
 from testyard.settings import Settings, Worker, load_settings
 from worker.job import Tools
 from worker.live import LiveSender
@@ -90,7 +90,10 @@ def _clear_leftovers(settings: Worker, testbed: Testbed) -> None:
     runs = settings.work_dir / "runs"
     for folder in runs.iterdir() if runs.is_dir() else ():
         log.info("removing what a killed worker left: %s", folder.name)
-        testbed.remove(Workspace(folder))
+        try:
+            testbed.remove(Workspace(folder))
+        except TestbedError as error:  # its processes may still be dying; its name is used by no other run
+            log.warning("%s stays for now: %s", folder, error.brief)
 
 
 if __name__ == "__main__":

@@ -94,7 +94,10 @@ class Execution:
             raise CancelledRun("the worker was told to stop")
         self.phases.close()
         self._report.status(running=False, seconds=time.time() - started, tail=self._log.shown())
-        return self._bundle(16 if trouble else exit_code, trouble)
+        bundle = self._bundle(16 if trouble else exit_code, trouble)
+        # before storing: what fills the disk may be what keeps the store from taking the result
+        self._testbed.empty(self.workspace)
+        return bundle
 
     def _make_folder(self) -> None:
         try:
@@ -108,11 +111,11 @@ class Execution:
             ) from error
 
     def _autopkgtest(self) -> int:
-        self.phases.enter(Phase.TREE)
-        self._testbed.prepare(self._queue.release, self._queue.architecture, self._note)
-        self.phases.enter(Phase.TESTBED)
         command = build_command(self._request, self._queue, self._settings, self._testbed)
         try:
+            self.phases.enter(Phase.TREE)
+            self._testbed.prepare(self._queue.release, self._queue.architecture, self._note)
+            self.phases.enter(Phase.TESTBED)
             process = self._testbed.start(self.workspace, command)
         except OSError as error:
             raise TestbedError(f"the testbed could not be started: {error}") from error

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pika
@@ -16,7 +17,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError
 from pika.spec import Basic, BasicProperties
 
-from testyard.adapters.amqp import connection_parameters, declare_topology
+from testyard.adapters.amqp import check_consuming, connection_parameters, declare_topology
 from testyard.errors import BrokerError, TestyardError
 from testyard.queue import QueueName
 from worker.delivery import Delivery
@@ -69,7 +70,8 @@ class WorkerLoop:
             thread.join()
 
     def _over(self) -> bool:
-        return self._stopping.is_set() or (self._draining.is_set() and not self._jobs)
+        running = any(thread.is_alive() for thread in self._jobs)
+        return self._stopping.is_set() or (self._draining.is_set() and not running and self._settled.empty())
 
     def _serve(self) -> None:
         url = self._tools.settings.broker.url.get_secret_value()
@@ -80,10 +82,11 @@ class WorkerLoop:
             declare_topology(channel, self._queues)
             # one limit for all queues together: a worker never holds more than it can run
             channel.basic_qos(prefetch_count=self._tools.settings.worker.slots, global_qos=True)
-            tags = [channel.basic_consume(str(name), self._on_message) for name in self._queues]
+            tags = [] if self._draining.is_set() else self._consume(channel)
             log.info("waiting for requests on %s", ", ".join(str(name) for name in self._queues))
             while not self._over():
                 connection.process_data_events(time_limit=_TICK)
+                check_consuming(channel, expected=len(tags))
                 self._settle(channel)
                 self._beat()
                 if self._draining.is_set() and tags:
@@ -92,13 +95,23 @@ class WorkerLoop:
                     tags = []
             self._give_back(channel)
 
+    def _consume(self, channel: BlockingChannel) -> list[str]:
+        return [
+            channel.basic_consume(str(name), partial(self._on_message, str(name))) for name in self._queues
+        ]
+
     def _on_message(
-        self, channel: BlockingChannel, method: Basic.Deliver, properties: BasicProperties, body: bytes
+        self,
+        queue_name: str,
+        channel: BlockingChannel,
+        method: Basic.Deliver,
+        properties: BasicProperties,
+        body: bytes,
     ) -> None:
         delivery = Delivery(
             tag=method.delivery_tag,
             generation=self._generation,
-            queue=method.routing_key,
+            queue=queue_name,
             body=body,
             redelivered=bool(method.redelivered),
             message_id=properties.message_id,

@@ -23,6 +23,9 @@ _CRASHED = 1
 _UNEXPECTED = 20
 #: Killed by a signal, out of memory most of the time: the host's fault.
 _TESTBED_FAILURE = 16
+#: Artifacts nested deeper, and more of them, are left out: each costs memory while it is packed.
+_DEEPEST = 64
+_MOST_ENTRIES = 100_000
 _VERSION = re.compile(r"[a-zA-Z0-9.+:~-]{1,200}")
 
 
@@ -82,7 +85,11 @@ def pack_artifacts(out: Path, target: Path, *, result: bytes, limit: int) -> tup
     left_out = []
     with tarfile.open(target, "w:gz", compresslevel=6, format=tarfile.PAX_FORMAT) as tar:
         names = add_members(tar, result)
-        for path in _entries(out):
+        for number, path in enumerate(_entries(out)):
+            if number >= _MOST_ENTRIES:
+                left_out.append(f"all beyond the first {_MOST_ENTRIES} entries")
+                break
+            tar.members.clear()  # type: ignore[attr-defined]  # it keeps each entry's facts otherwise: 1 kB of memory
             name = str(path.relative_to(out))
             if name in names or name == "log":
                 continue
@@ -105,9 +112,15 @@ def add_members(tar: tarfile.TarFile, result: bytes) -> set[str]:
 def _entries(out: Path) -> Iterator[Path]:
     if not _is_ours(out):
         return
-    for folder, folders, files in os.walk(out):
-        folders.sort()
-        yield from (Path(folder) / name for name in sorted([*folders, *files]))
+    waiting = [(out, 0)]
+    while waiting:  # not os.walk: in Python 3.11 it recurses, and test code may nest 1,900 folders
+        folder, depth = waiting.pop()
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+        for entry in found:
+            yield Path(entry.path)
+            if entry.is_dir(follow_symlinks=False) and depth < _DEEPEST:
+                waiting.append((Path(entry.path), depth + 1))
 
 
 def _add(tar: tarfile.TarFile, path: Path, name: str, *, room: int) -> str:

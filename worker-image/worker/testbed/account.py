@@ -77,11 +77,20 @@ def _check_sub_ids(entry: pwd.struct_passwd) -> None:
     for kind in ("subuid", "subgid"):
         lines = _lines(Path("/etc") / kind)
         if not any(line.split(":")[0] in (entry.pw_name, str(entry.pw_uid)) for line in lines):
-            first = 100000 + 65536 * len(lines)
+            first = max([100000, *(_range_end(line) for line in lines)])
             raise TestbedError(
                 f"account {entry.pw_name} has no range in /etc/{kind}",
                 resolution=f"Run as root: usermod --add-{kind}s {first}-{first + 65535} {entry.pw_name}",
             )
+
+
+def _range_end(line: str) -> int:
+    """The first id after a line's range; 0 for a line that is none."""
+    parts = line.split(":")
+    try:
+        return int(parts[1]) + int(parts[2])
+    except (IndexError, ValueError):
+        return 0
 
 
 def _lines(path: Path) -> list[str]:

@@ -59,6 +59,9 @@ class Testbed(Protocol):
     def start(self, workspace: Workspace, command: Command) -> Process:
         """Start autopkgtest. Raises TestbedError."""
 
+    def empty(self, workspace: Workspace) -> None:
+        """Remove what the testbed left in the run's folder; the worker's own files stay."""
+
     def remove(self, workspace: Workspace) -> None:
         """Remove the run's folder with everything that the testbed left in it."""
 

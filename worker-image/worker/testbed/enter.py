@@ -21,6 +21,10 @@ import sys
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT = 1, 2, 4, 32
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
 MNT_DETACH = 2
+PR_CAPBSET_DROP = 24
+# CAP_NET_ADMIN and CAP_NET_RAW: pasta hands on raw packets to this machine's loopback, which only the
+# namespace's own `lo` hides; whoever became root out here must not get round that
+NETWORK_CAPABILITIES = (12, 13)
 # pivot_root has no wrapper in the C library; its number differs by architecture (linux: unistd.h)
 PIVOT_ROOT = {"x86_64": 155, "i686": 217, "s390x": 217, "ppc64le": 203, "armv7l": 218, "armv8l": 218}.get(
     os.uname().machine, 41
@@ -122,6 +126,10 @@ def sandbox(work: str, tree: str, sources: str) -> None:
     os.chdir("/")
     check(LIBC.umount2(b"/old", MNT_DETACH), "umount /old")
     os.rmdir("/old")
+    # nothing out here can be changed by a test that left its chroot, e.g. /etc/ld.so.preload
+    read_only("/")
+    for capability in NETWORK_CAPABILITIES:
+        check(LIBC.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0), "prctl")
 
 
 def bind_system() -> None:

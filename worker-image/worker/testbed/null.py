@@ -49,16 +49,24 @@ class NullTestbed:
                 stderr=writer,
                 env={**CLEAN_ENVIRONMENT, "TMPDIR": str(box / "tmp"), "HOME": str(box)},
                 cwd="/",
-                process_group=0,
+                start_new_session=True,
             )
         finally:
             os.close(writer)
         return PlainProcess(child, reader)
 
+    def empty(self, workspace: Workspace) -> None:
+        """See `Testbed`."""
+        _remove(workspace.out.parent)
+
     def remove(self, workspace: Workspace) -> None:
         """See `Testbed`."""
-        if workspace.folder.exists():
-            process.run(["rm", "-rf", "--one-file-system", "--", str(workspace.folder)])
+        _remove(workspace.folder)
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        process.run(["rm", "-rf", "--one-file-system", "--", str(folder)])
 
 
 def _own_processes() -> list[str]:

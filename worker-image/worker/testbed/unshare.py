@@ -68,11 +68,15 @@ class UnshareTestbed:
                 stderr=writer,
                 env=CLEAN_ENVIRONMENT,
                 cwd="/",
-                process_group=0,
+                start_new_session=True,
             )
         finally:
             os.close(writer)
         return PlainProcess(child, reader, (self._connect(child, reader),))
+
+    def empty(self, workspace: Workspace) -> None:
+        """See `Testbed`."""
+        self.account.remove_tree(workspace.out.parent)
 
     def remove(self, workspace: Workspace) -> None:
         """See `Testbed`."""
