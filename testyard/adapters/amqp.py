@@ -62,8 +62,11 @@ def broker_errors(action: str) -> Iterator[None]:
     try:
         yield
     except (AMQPError, OSError) as error:
-        text = str(error) or type(error).__name__
-        raise BrokerError(f"broker: cannot {action}: {text}") from error
+        text = str(error) or "it does not answer"
+        raise BrokerError(
+            f"broker: cannot {action}: {text}",
+            resolution="Does it run? testyard local status; testyard doctor",
+        ) from error
 
 
 class Publisher:

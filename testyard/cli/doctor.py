@@ -24,6 +24,8 @@ from testyard.cli.edge import FAILED, JsonOption, StateOption, command_settings,
 from testyard.client import SiteClient
 from testyard.errors import TestyardError
 from testyard.index import open_index
+from testyard.local import supervisor
+from testyard.local.state import LocalState
 from testyard.settings import Settings
 
 #: Program → Debian package that brings it.
@@ -69,12 +71,24 @@ def examine(settings: Settings) -> Iterator[Finding]:
     up = "testyard local up, or see to broker.url, store.* and site.url"
     yield _attempt("broker", lambda: _broker(settings), up)
     yield _attempt("store", lambda: _store(settings), up)
-    yield _attempt("index", lambda: _index(settings), "see to database.url")
+    yield _attempt("database", lambda: _index(settings), "see to database.url")
     yield _attempt("site", lambda: _site(settings), up)
+    yield from _local_parts()
     yield from (_program(name, package) for name, package in _PROGRAMS.items())
     yield _user_namespaces()
     yield _tun_device()
     yield _work_folder(settings.worker.work_dir)
+
+
+def _local_parts() -> Iterator[Finding]:
+    """The parts of the local instance whose settings are in use, as `testyard local status` sees them."""
+    config = os.environ.get("TESTYARD_CONFIG", "")
+    instance = LocalState.load(Path(config).parent) if Path(config).name == "settings.toml" else None
+    if instance is None:
+        return
+    for part in supervisor.status(instance):
+        reason = "" if part.healthy else part.reason or "not healthy"
+        yield Finding(f"part {part.name}", reason, f"testyard local up; testyard local logs {part.name}")
 
 
 def _attempt(name: str, action: Callable[[], None], mend: str) -> Finding:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -13,7 +13,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from testyard.adapters.watch import RequestWatch
 from testyard.cli.runview import print_run
 from testyard.client import SiteClient
-from testyard.errors import RequestError, TestyardError
+from testyard.errors import BrokerError, RequestError, TestyardError
 from testyard.event import Event, EventKind
 from testyard.index import RequestState
 from testyard.settings import Settings
@@ -99,7 +99,7 @@ def follow(watch: RequestWatch, settings: Settings, request_id: str, console: Co
     """
     with Screen(console) as screen:
         silence = 0.0
-        for event in watch.events(tick=_TICK):
+        for event in _events(watch, request_id):
             if event is None:
                 silence += _TICK
                 # events are best effort: the site knows in the end
@@ -113,6 +113,17 @@ def follow(watch: RequestWatch, settings: Settings, request_id: str, console: Co
     run = _indexed_run(settings, request_id)
     print_run(run, console)
     return run
+
+
+def _events(watch: RequestWatch, request_id: str) -> Iterator[Event | None]:
+    try:
+        yield from watch.events(tick=_TICK)
+    except BrokerError as error:
+        raise BrokerError(
+            f"The broker went away; request {request_id} stays with it.",
+            details=error.brief,
+            resolution=f"When it is back: testyard queue, and then testyard show {request_id}",
+        ) from error
 
 
 def _is_done(settings: Settings, request_id: str) -> bool:

@@ -159,7 +159,7 @@ def test_doctor_as_json(testyard: Command, site: Site, run: dict[str, Any]) -> N
     found = {check["name"]: check for check in json.loads(result.stdout)["checks"]}
     assert result.exit_code == 1
     assert run["urls"]["page"].startswith(site.url)
-    assert {name for name in ("broker", "store", "index", "site") if found[name]["problem"]} == {
+    assert {name for name in ("broker", "store", "database", "site") if found[name]["problem"]} == {
         "broker",
         "store",
     }
