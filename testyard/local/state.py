@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from testyard.errors import SettingsError
 from testyard.local.files import make_private_folder, write_private
 from testyard.local.machine import machine_architecture, machine_release, proposed_pocket
-from testyard.local.ports import LOOPBACK, PORT_NAMES, check_ports_differ, free_ports
+from testyard.local.ports import LOOPBACK, PORT_NAMES, check_ports_differ, check_ports_free, free_ports
 from testyard.local.toml import Sections, Value, render_toml
 
 SECRET_NAMES = ("broker_password", "store_key")
@@ -100,6 +100,8 @@ class LocalState:
             settings=_merge(old.settings, settings or {}),
             run_dir=_run_dir(folder, old.run_dir),
         )
+        # before it is remembered: a port that another has must not end an instance that runs well
+        check_ports_free({name: port for name, port in (ports or {}).items() if old.ports.get(name) != port})
         state._save()
         return state
 

@@ -178,5 +178,5 @@ def test_doctor_with_an_index_that_cannot_be_opened(
 ) -> None:
     monkeypatch.setenv("TESTYARD_DATABASE__URL", f"sqlite:///{settings_file.parent}/no/such/folder/index.db")
     found = {check["name"]: check for check in json.loads(testyard("doctor", "--json").stdout)["checks"]}
-    assert found["index"]["problem"].startswith("index: cannot be opened")
-    assert found["index"]["mend"]
+    assert found["database"]["problem"].startswith("index: cannot be opened")
+    assert found["database"]["mend"]

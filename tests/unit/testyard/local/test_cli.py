@@ -51,8 +51,7 @@ def test_a_stopped_instance_is_exit_code_3(runner: CliRunner, tmp_path: Path) ->
 
 
 def test_the_null_testbed_warns(runner: CliRunner, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        taken = f"web={server.getsockname()[1]}"
-        options = ["--state", str(tmp_path / "s"), "--port", taken, "--testbed", "null"]
-        result = runner.invoke(local.app, ["up", *options])
+    state = LocalState.load_or_create(tmp_path / "s")
+    with socket.create_server(("127.0.0.1", state.ports["web"])):  # so that nothing is started
+        result = runner.invoke(local.app, ["up", "--state", str(state.path), "--testbed", "null"])
     assert "unprotected" in result.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import tomllib
 from pathlib import Path
 
@@ -131,3 +132,14 @@ def test_the_default_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch) -> None
     assert default_state_folder() == Path("/somewhere/testyard")
     monkeypatch.setenv("XDG_STATE_HOME", "relative")
     assert default_state_folder() == Path.home() / ".local/state/testyard"
+
+
+def test_port_that_another_holds_is_not_remembered(tmp_path: Path) -> None:
+    before = LocalState.load_or_create(tmp_path / "state")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SettingsError, match=f"web: port {port}"):
+            LocalState.load_or_create(tmp_path / "state", ports={"web": port})
+    after = LocalState.load(tmp_path / "state")
+    assert after is not None
+    assert after.ports == before.ports
