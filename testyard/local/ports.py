@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-import contextlib
+import secrets
 import socket
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import psutil
 
@@ -27,19 +28,28 @@ PORT_NAMES = (
 )
 
 
+#: Where free ports are looked for: below those that the kernel gives to outgoing connections, which
+#: may take a part's port while the part does not run. Seen: "address already in use" at a start.
+_LOWEST = 10240
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
+
 def free_ports(count: int, *, avoid: Iterable[int] = ()) -> list[int]:
     """``count`` different ports that nobody listens on now, none of them in ``avoid``."""
     taken = set(avoid)
     found: list[int] = []
-    with contextlib.ExitStack() as open_sockets:
-        # all stay bound until the last is found: otherwise the kernel may name one twice
-        while len(found) < count:
-            probe = open_sockets.enter_context(socket.socket())
-            probe.bind((LOOPBACK, 0))
-            port: int = probe.getsockname()[1]
-            if port not in taken:
-                found.append(port)
+    while len(found) < count:
+        port = _LOWEST + secrets.randbelow(_first_ephemeral() - _LOWEST)
+        if port not in taken and not _bind_problem(port):
+            taken.add(port)
+            found.append(port)
     return found
+
+
+def _first_ephemeral() -> int:
+    """The kernel's first port for outgoing connections; its usual one if that is too low to be of use."""
+    first = int(_EPHEMERAL.read_text().split()[0])
+    return first if first > _LOWEST + 1000 else 32768
 
 
 def parse_port_choice(text: str) -> tuple[str, int]:
