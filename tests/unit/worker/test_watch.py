@@ -37,7 +37,12 @@ class Collected(LiveSender):
 
 def tell_all(**parameters: object) -> list[tuple[str, str, bytes]]:
     sender = Collected()
-    fields = {"triggers": ["trigger-source/7.7"], "env": ["VAR=envvalue"], "requester": "asker", **parameters}
+    fields = {
+        "triggers": ["trigger-source/7.7~version"],
+        "env": ["VAR=envvalue"],
+        "requester": "asker",
+        **parameters,
+    }
     report = LiveReport(sender, make_request("secretpackage", fields), ID, QUEUE)
     report.taken("worker-1")
     report.phase(PhaseTime(Phase.TEST, 5.0, None, "secret-subtest"))
@@ -66,7 +71,7 @@ def test_a_public_request_shows_all() -> None:
         "architecture": "amd64",
         "package": "secretpackage",
         "running": True,
-        "params": {"triggers": ["trigger-source/7.7"], "env": ["VAR=envvalue"], "requester": "asker"},
+        "params": {"triggers": ["trigger-source/7.7~version"], "env": ["VAR=envvalue"], "requester": "asker"},
         "duration": 12,
         "logtail": "log text",
         "uuid": ID,
@@ -76,7 +81,15 @@ def test_a_public_request_shows_all() -> None:
 @pytest.mark.parametrize("parameters", [{"swiftuser": "reader"}, {"readable-by": ["alice"]}])
 def test_a_private_request_shows_nothing_of_what_it_is(parameters: dict[str, object]) -> None:
     sent = tell_all(**parameters)
-    words = ("secretpackage", "secret-subtest", "trigger-source", "7.7", "envvalue", "asker", "log text")
+    words = (
+        "secretpackage",
+        "secret-subtest",
+        "trigger-source",
+        "7.7~version",
+        "envvalue",
+        "asker",
+        "log text",
+    )
     more = ("reader", "alice", "private-autopkgtest", "20260101")
     for exchange, key, body in sent:
         for word in (*words, *more):
