@@ -25,7 +25,6 @@ from testyard.store import RunPath, is_results_container
 
 STATUS_EXCHANGE = "teststatus.fanout"
 COMPLETION_EXCHANGE = "testcomplete.fanout"
-COMPLETION_QUEUE = "complete-listener"
 EVENTS_EXCHANGE = "testyard.events"
 
 PRIVATE_PACKAGE = "private-test"

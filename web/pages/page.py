@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -28,7 +29,7 @@ class NotFoundError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Page:
+class Page(ABC):
     """A page's context. ``now`` is the time that ages are counted from.
 
     ``elsewhere`` sends a browser to another page; the JSON twin is answered all the same.
@@ -41,13 +42,13 @@ class Page:
     now: float = field(default_factory=time.time)
 
     @property
+    @abstractmethod
     def title(self) -> str:
         """The page's name."""
-        raise NotImplementedError
 
+    @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """The JSON twin."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
