@@ -8,33 +8,38 @@ import os
 
 import pytest
 
-_skipped: pytest.StashKey[list[str]] = pytest.StashKey()
+
+class SkipsFail:
+    """In CI a skipped test is a failed run. The reports come from all processes of pytest-xdist."""
+
+    def __init__(self) -> None:
+        self._skipped: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note every skipped test with its reason."""
+        if report.skipped:
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+            self._skipped.append(f"{report.nodeid}: {reason}")
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """A module may be skipped as a whole."""
+        if report.skipped:
+            self._skipped.append(f"{report.nodeid}: {report.longrepr}")
+
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Fail the run."""
+        if self._skipped and exitstatus == 0:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Say which they were."""
+        for line in self._skipped:
+            terminalreporter.write_line(f"skipped, which CI must not: {line}", red=True)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make room for what was skipped."""
-    config.stash[_skipped] = []
+    """What holds in every process."""
+    if os.environ.get("CI"):
+        config.pluginmanager.register(SkipsFail())
     logging.getLogger("pika").setLevel(logging.CRITICAL)  # its retries would bury a failure's report
     logging.getLogger("swiftclient").setLevel(logging.CRITICAL)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  # type: ignore[no-untyped-def]
-    """Note every skipped test with its reason."""
-    report = yield
-    if report.skipped:
-        item.config.stash[_skipped].append(f"{item.nodeid}: {call.excinfo and call.excinfo.value}")
-    return report
-
-
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """In CI a skipped test is a failed run."""
-    if os.environ.get("CI") and session.config.stash[_skipped] and exitstatus == 0:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say which they were."""
-    if os.environ.get("CI"):
-        for line in config.stash[_skipped]:
-            terminalreporter.write_line(f"skipped, which CI must not: {line}", red=True)
