@@ -70,15 +70,23 @@ def parse_body(body: bytes) -> TestRequest:
 
     Raises RequestError whose ``field`` is ``body``, ``package`` or the JSON key that is wrong.
     """
-    if len(body) > MAX_BODY_BYTES:
-        raise RequestError("body", f"{len(body)} bytes; at most {MAX_BODY_BYTES} are taken")
+    package, parameters = _split(body)
+    fields.package_name(package)  # first: its error tells more of a body without a package
+    return make_request(package, _parse_object(parameters))
+
+
+def body_id(body: bytes) -> str | None:
+    """The ``uuid`` in a body of which nothing else may be right; None if it has none that can be read."""
     try:
-        text = body.decode()
-    except UnicodeDecodeError as error:
-        raise RequestError("body", f"not UTF-8 (byte {error.start})") from error
-    parts = re.split(r"[ \t\n]", text.strip(), maxsplit=1)
-    package = fields.package_name(parts[0])  # first: its error tells more of a body without a package
-    return make_request(package, _parse_object(parts[1]) if len(parts) == 2 else {})
+        return fields.request_id("uuid", _parse_object(_split(body)[1]).get("uuid"))
+    except RequestError:
+        return None
+
+
+def perhaps_private(body: bytes) -> bool:
+    """True unless it is plain that anybody may read a body, of which nothing may be right."""
+    # an escape may hide a letter of a key
+    return any(sign in body for sign in (b"swiftuser", b"readable-by", b"\\u"))
 
 
 def make_request(package: str, parameters: Mapping[str, Any]) -> TestRequest:
@@ -107,6 +115,18 @@ def make_request(package: str, parameters: Mapping[str, Any]) -> TestRequest:
 def new_request_id() -> str:
     """A fresh request id: a random UUID in its canonical text form."""
     return str(uuid.uuid4())
+
+
+def _split(body: bytes) -> tuple[str, str]:
+    """Package and JSON text, neither checked."""
+    if len(body) > MAX_BODY_BYTES:
+        raise RequestError("body", f"{len(body)} bytes; at most {MAX_BODY_BYTES} are taken")
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise RequestError("body", f"not UTF-8 (byte {error.start})") from error
+    package, *rest = re.split(r"[ \t\n]", text.strip(), maxsplit=1)
+    return package, rest[0] if rest else "{}"
 
 
 def _parse_object(text: str) -> dict[str, Any]:

@@ -110,6 +110,10 @@ class Worker(_Section):
         default=None, description="folder of unpacked source packages tested from there"
     )
     max_log_bytes: int = Field(default=200 * 1024 * 1024, description="the log is cut beyond this size")
+    metrics_host: str = Field(default="127.0.0.1", description="address that figures are served on")
+    metrics_port: int = Field(
+        default=0, ge=0, le=65535, description="port of the figures for Prometheus; 0: none are served"
+    )
     max_artifacts_bytes: int = Field(
         default=1024 * 1024 * 1024, description="artifacts are cut beyond this size"
     )

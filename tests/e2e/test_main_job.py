@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import tarfile
 from collections.abc import Iterator
 
@@ -67,7 +68,9 @@ def test_a_passed_run_has_all_that_the_contract_names(system: System) -> None:
     assert log.headers["content-type"] == "text/plain; charset=UTF-8"
     with httpx.stream("GET", run["urls"]["log"], trust_env=False) as raw:
         packed = b"".join(raw.iter_raw())
-    assert b"triggers: gzip/1.12-1" in gzip.decompress(packed)
+    text = gzip.decompress(packed)
+    assert b"triggers: gzip/1.12-1" in text
+    assert re.search(rb"^testyard \[..:..:..\]: phase test \S+: \d+\.\d s$", text, re.MULTILINE)
     artifacts = httpx.get(run["urls"]["artifacts"], trust_env=False)
     with tarfile.open(fileobj=io.BytesIO(artifacts.content), mode="r:gz") as tar:
         assert tar.extractfile("artifacts/kept.txt").read() == b"kept\n"  # type: ignore[union-attr]
@@ -77,6 +80,9 @@ def test_a_passed_run_has_all_that_the_contract_names(system: System) -> None:
     phases = [phase["phase"] for phase in run["phases"]]
     assert phases[0] == "wait"
     assert {"testbed", "test", "upload"} <= set(phases)
+    figures = httpx.get(system.state.url("worker") + "/metrics", trust_env=False).text
+    counted = re.findall(r"^testyard_phase_seconds_count\{.*phase=\"(\w+)\".*\} [1-9]", figures, re.MULTILINE)
+    assert set(phases) <= set(counted)
 
 
 def test_public_queries(system: System) -> None:

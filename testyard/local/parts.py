@@ -48,7 +48,7 @@ def all_parts(state: LocalState) -> tuple[Part, ...]:
             "worker",
             (*_PYTHON, "worker"),
             stage=1,
-            port=None,
+            port=ports["worker"],
             stop_seconds=20,
             stop_group=False,  # its tests must not get the signal: their sudden end would look like a result
             stop_signal="INT",  # give back what runs; TERM would wait for its end, which may take hours

@@ -25,6 +25,7 @@ PORT_NAMES = (
     "index",
     "status",
     "web",
+    "worker",
 )
 
 

@@ -19,6 +19,7 @@ from testyard.settings import Settings, Worker, load_settings
 from worker.job import Tools
 from worker.live import LiveSender
 from worker.loop import WorkerLoop
+from worker.metrics import Metrics
 from worker.testbed.account import testbed_account
 from worker.testbed.base import Testbed, Workspace
 from worker.testbed.null import NullTestbed
@@ -58,12 +59,15 @@ def make_testbed(settings: Worker) -> Testbed:
 def _work(settings: Settings, testbed: Testbed) -> None:
     sender = LiveSender(settings.broker.url.get_secret_value())
     sender.start()
-    tools = Tools(settings, testbed, sender, threading.Semaphore(settings.worker.slots))
-    loop = WorkerLoop(tools, settings.topology.queues(), settings.worker.work_dir / "worker.alive")
+    worker = settings.worker
+    metrics = Metrics(worker.slots)
+    tools = Tools(settings, testbed, sender, metrics, threading.Semaphore(worker.slots))
+    loop = WorkerLoop(tools, settings.topology.queues(), worker.work_dir / "worker.alive")
     signal.signal(signal.SIGTERM, lambda *_: loop.drain())
     signal.signal(signal.SIGHUP, lambda *_: loop.drain())
     signal.signal(signal.SIGINT, lambda *_: loop.stop())
-    loop.run()
+    with metrics.served(worker.metrics_host, worker.metrics_port):
+        loop.run()
     sender.finish(timeout=5)
 
 

@@ -12,7 +12,7 @@ from testyard.adapters.amqp import ACCEPTED_HEADER
 from testyard.errors import RequestError
 from testyard.fields import request_id
 from testyard.queue import QueueName
-from testyard.request import TestRequest, parse_body
+from testyard.request import TestRequest, body_id, parse_body, perhaps_private
 from worker.command import check_runnable
 
 
@@ -32,11 +32,21 @@ class Delivery:
         """The request and its queue. Raises RequestError if it can never work."""
         request = parse_body(self.body)
         if request.uuid is None:
-            request = replace(request, uuid=self._known_id())
+            request = replace(request, uuid=self._message_id())
         check_runnable(request)
         return request, QueueName.parse(self.queue)
 
-    def _known_id(self) -> str | None:
+    @property
+    def request_id(self) -> str | None:
+        """The id of the request, also where nothing else of it can be read; None if it has none."""
+        return body_id(self.body) or self._message_id()
+
+    @property
+    def perhaps_private(self) -> bool:
+        """True unless it is plain that anybody may read it, also where nothing else can be read."""
+        return perhaps_private(self.body)
+
+    def _message_id(self) -> str | None:
         """The id in the message's properties; an id of another form is no id of ours."""
         try:
             return request_id("message_id", self.message_id)

@@ -197,13 +197,18 @@ class Execution:
                 result, summary=result.summary or f"testbed failure: {trouble.splitlines()[0]}\n"
             )
         try:
-            for line in trouble.splitlines():
+            for line in (*trouble.splitlines(), *self._times()):
                 self._log.note(line)
             return self._files(result)
         except (OSError, TestbedError) as error:
             ending = trouble or f"the worker's files could not be packed: {error}"
             result = replace(result, exit_code=16)
             return Bundle(result, self._log.compressed_tail(ending), _only(result))
+
+    def _times(self) -> list[str]:
+        """Where the time went, for the log's end; storing it comes later and is in the result only."""
+        times = [phase for phase in self.phases.phases if phase.seconds is not None]
+        return [f"phase {phase.label}: {phase.seconds:.1f} s" for phase in times]
 
     def _files(self, result: Result) -> Bundle:
         artifacts = self.workspace.folder / "artifacts.tar.gz"

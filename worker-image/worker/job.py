@@ -30,6 +30,7 @@ from worker.delivery import Delivery
 from worker.execute import Bundle, Execution
 from worker.lease import LeaseKeeper
 from worker.live import LiveReport, LiveSender
+from worker.metrics import Metrics
 from worker.publish import Publication, completion, remove_unfinished, stored_result
 from worker.testbed.base import Testbed
 
@@ -55,6 +56,7 @@ class Tools:
     settings: Settings
     testbed: Testbed
     sender: LiveSender
+    metrics: Metrics
     slots: threading.Semaphore
 
 
@@ -67,7 +69,7 @@ class Job:
         self._cancelled = threading.Event()
         self._store = SwiftStore(tools.settings.store)
         self._publisher = Publisher(tools.settings.broker.url.get_secret_value())
-        self._book = ClaimBook(self._store, tools.settings.worker.name, tools.settings.worker.lease)
+        self._book = self._book_in(self._store)
 
     def cancel(self) -> None:
         """Stop as soon as possible; the request goes back."""
@@ -92,15 +94,18 @@ class Job:
 
     def _park(self, error: RequestError) -> Settlement:
         delivery = self._delivery
-        known = delivery.message_id or ""
-        log.warning("%s: parked: %s", delivery.queue, error.brief)
+        known = delivery.request_id or ""
+        # the dead letter is the operator's; log and event have other readers
+        told = f"{error.field}: of a wrong form" if delivery.perhaps_private else error.brief
+        log.warning("%s: parked: %s", delivery.queue, told)
         self._insist(
             lambda: self._publisher.park(
                 delivery.body, queue=delivery.queue, reason=error.brief, request_id=known
             )
         )
+        self._tools.metrics.parked(delivery.queue)
         if known:
-            event = Event(EventKind.REJECTED, known, delivery.queue, "", data={"reason": error.brief})
+            event = Event(EventKind.REJECTED, known, delivery.queue, "", data={"reason": told})
             self._tools.sender.send(EVENTS_EXCHANGE, event.routing_key, event.to_bytes())
         return Settlement.ACK
 
@@ -111,10 +116,17 @@ class Job:
             report = LiveReport(self._tools.sender, request, identity.request_id, queue)
             if identity.standing and self._finish_other(request, identity.standing, report):
                 return Settlement.ACK
-            claim = self._insist(lambda: self._book.take(identity.key, identity.request_id))
-            report.taken(self._tools.settings.worker.name)
-            execution = self._execution(request, queue, claim, report)
-            lease = LeaseKeeper(self._lease_book(), identity.key, claim, self._cancelled)
+            return self._run(request, queue, identity, report)
+
+    def _run(
+        self, request: TestRequest, queue: QueueName, identity: Identity, report: LiveReport
+    ) -> Settlement:
+        claim = self._insist(lambda: self._book.take(identity.key, identity.request_id))
+        report.taken(self._tools.settings.worker.name)
+        execution = self._execution(request, queue, claim, report)
+        # the lease is kept by a thread of its own, and a store's connection is for one thread
+        with SwiftStore(self._tools.settings.store) as store, self._removed(execution):
+            lease = LeaseKeeper(self._book_in(store), identity.key, claim, self._cancelled)
             try:
                 with lease:
                     bundle = execution.run(self._notes(claim.request_id, request, queue))
@@ -125,8 +137,14 @@ class Job:
                 else:
                     report.event(EventKind.RETURNED, reason="the worker was stopped")
                 raise
-            finally:
-                self._tools.testbed.remove(execution.workspace)
+
+    @contextmanager
+    def _removed(self, execution: Execution) -> Iterator[None]:
+        """Nothing of the run is left afterwards."""
+        try:
+            yield
+        finally:
+            self._tools.testbed.remove(execution.workspace)
 
     def _identity(self, request: TestRequest, queue: QueueName) -> Identity:
         """Which request it is; waits while a living worker runs it."""
@@ -152,7 +170,7 @@ class Job:
         if result is None:
             self._insist(lambda: remove_unfinished(self._store, standing))
             return False
-        log.info("request %s has run already: %s", standing.request_id, standing.path)
+        log.info("request %s has run already", standing.request_id)
         report.stored(standing.container, standing.path, result.exit_code)
         self._tell(completion(standing.container, RunPath.parse(standing.path), result, request))
         return True
@@ -170,7 +188,9 @@ class Job:
         self._insist(lambda: lease.advance(state=ClaimState.DONE))
         report.stored(publication.container, str(path), result.exit_code)
         self._tell(completion(publication.container, path, result, request))
-        log.info("request %s: %s %s: %s", request_id, request.package, result.outcome, path)
+        self._tools.metrics.stored(queue, result)
+        shown = "private" if request.private else f"{request.package} {result.outcome}: {path}"
+        log.info("request %s: %s", request_id, shown)
         return Settlement.ACK
 
     def _tell(self, message: CompletionMessage | None) -> None:
@@ -208,9 +228,9 @@ class Job:
             f"taken by worker {name}; testbed {self._tools.testbed.name}",
         )
 
-    def _lease_book(self) -> ClaimBook:
-        settings = self._tools.settings
-        return ClaimBook(SwiftStore(settings.store), settings.worker.name, settings.worker.lease)
+    def _book_in(self, store: SwiftStore) -> ClaimBook:
+        worker = self._tools.settings.worker
+        return ClaimBook(store, worker.name, worker.lease)
 
     @contextmanager
     def _slot(self) -> Iterator[None]:
@@ -218,7 +238,8 @@ class Job:
         while not self._tools.slots.acquire(timeout=0.2):
             self._pause(0)
         try:
-            yield
+            with self._tools.metrics.busy():
+                yield
         finally:
             self._tools.slots.release()
 

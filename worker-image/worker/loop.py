@@ -144,6 +144,7 @@ class WorkerLoop:
                 channel.basic_ack(delivery.tag)
             else:
                 channel.basic_nack(delivery.tag, requeue=True)
+                self._tools.metrics.returned(delivery.queue)
         self._jobs = {thread: job for thread, job in self._jobs.items() if thread.is_alive()}
 
     def _give_back(self, channel: BlockingChannel) -> None:

@@ -37,6 +37,35 @@ def test_another_message_id_is_none(text: str | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "known"),
+    [
+        (b'gzip\n{"uuid": "%s", "env": 5}' % ID.encode(), ID),
+        (b'../x {"uuid": "%s"}' % ID.encode(), ID),
+        (b'gzip\n{"uuid": 5}', OTHER),
+        (b"gzip\n{", OTHER),
+        (b"\xff", OTHER),
+        (b"", OTHER),
+    ],
+)
+def test_the_id_of_what_can_never_work(body: bytes, known: str) -> None:
+    assert delivery(body, message_id=OTHER).request_id == known
+
+
+@pytest.mark.parametrize(
+    ("body", "perhaps"),
+    [
+        (b'gzip\n{"env": 5}', False),
+        (b"\xff", False),
+        (b'gzip\n{"swiftuser": 5}', True),
+        (b'gzip\n{"readable-by": ["me"', True),
+        (rb'gzip {"sw\u0069ftuser": "me", "env": 5}', True),
+    ],
+)
+def test_what_may_be_private_is_known_before_it_is_read(body: bytes, perhaps: bool) -> None:
+    assert delivery(body).perhaps_private is perhaps
+
+
+@pytest.mark.parametrize(
     ("body", "queue", "field"),
     [
         (b"../x\n{}", "debci-noble-amd64", "package"),
