@@ -63,7 +63,7 @@ class WorkerLoop:
             except (AMQPError, OSError, BrokerError) as error:
                 log.warning("broker: %s; trying again", str(error) or type(error).__name__)
                 self._beat()
-                self._draining.wait(_RECONNECT)
+                self._stopping.wait(_RECONNECT)
         for thread, job in self._jobs.items():
             if self._stopping.is_set():
                 job.cancel()

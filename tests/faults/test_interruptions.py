@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Two things at once: a worker that drains loses its broker, a store dies while it takes an upload."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.system import System, running_system
+from testyard.local.health import check_part
+from testyard.store import ARTIFACTS, RESULT
+
+MEGABYTES = 64
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    folder = tmp_path_factory.mktemp("interruptions") / "state"
+    with running_system(folder, {"testbed": "null", "slots": 2}) as running:
+        yield running
+
+
+def _request(system: System, request_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = system.get(f"/requests/{request_id}.json").json()
+    return found
+
+
+def _phase(system: System, request_id: str) -> str:
+    phases = _request(system, request_id).get("phases") or [{}]
+    return str(phases[-1].get("phase", ""))
+
+
+def _results(system: System) -> list[str]:
+    return [name for name in system.stored_results() if "/ty-slow/" in name]
+
+
+def _upload_under_way(system: System) -> bool:
+    """True while the store has a part of a large object: in a file without a name, by way of O_TMPFILE."""
+    pid = system.pid("store")
+    for descriptor in Path(f"/proc/{pid}/fd").glob("*"):
+        with contextlib.suppress(OSError):
+            if (
+                "/swift/" in str(descriptor.readlink())
+                and 1 << 20 < descriptor.stat().st_size < MEGABYTES << 20
+            ):
+                return True
+    return False
+
+
+def _nothing_left(system: System) -> bool:
+    now = system.get("/running.json").json()
+    return not now["requests"] and not any(queue["messages"] for queue in now["queues"])
+
+
+def test_a_worker_drains_while_the_broker_restarts(system: System) -> None:
+    request_id = system.request("ty-slow", "--env", "TY_SECONDS=10")
+    system.wait(lambda: _phase(system, request_id) == "test", seconds=30, what="the test runs")
+    worker = system.pid("worker")
+    assert worker is not None
+    os.kill(worker, signal.SIGTERM)
+    assert system.kill("broker")
+    # the keeper starts another worker when this one has ended: what it drained must not run again
+    system.wait(lambda: system.pid("worker") not in (None, worker), seconds=60, what="the worker has drained")
+    system.wait(lambda: _nothing_left(system), seconds=60, what="nothing waits or runs")
+    assert len(_results(system)) == 1
+    assert _request(system, request_id)["state"] == "done"
+    # once a second, not as fast as it can
+    assert (system.state.log_dir / "worker.log").read_text().count("trying again") < 30
+
+
+def test_the_store_dies_while_it_takes_an_upload(system: System) -> None:
+    before = set(_results(system))
+    keep = f"TY_KEEP_MB={MEGABYTES}"
+    request_id = system.request("ty-slow", "--env", "TY_SECONDS=1", "--env", keep)
+    deadline = time.monotonic() + 60
+    while not _upload_under_way(system):  # it takes 0.3 s: `System.wait` would look too seldom
+        assert time.monotonic() < deadline, system.tails()
+        time.sleep(0.005)
+    assert system.kill("store")
+    system.wait(
+        lambda: not check_part(system.state, "store", started=0), seconds=60, what="the store is back"
+    )
+    assert set(_results(system)) == before, "the upload was over already"
+    system.wait(lambda: len(_results(system)) > len(before), seconds=90, what="the result is stored")
+    (name,) = set(_results(system)) - before
+    container = f"autopkgtest-{system.state.release}"
+    artifacts = system.store(f"{container}/{name.replace(RESULT, ARTIFACTS)}")
+    with tarfile.open(fileobj=io.BytesIO(artifacts.content), mode="r:gz") as tar:
+        assert tar.getmember("artifacts/kept.bin").size == MEGABYTES << 20
+    system.wait(lambda: _request(system, request_id)["state"] == "done", seconds=60, what="it is done")
