@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -95,7 +95,11 @@ class Worker(_Section):
     """One worker process."""
 
     name: str = Field(default_factory=socket.gethostname)
-    slots: int = Field(default=1, ge=1, le=64, description="runs at the same time")
+    slots: int = Field(default=1, ge=1, le=1000, description="runs at the same time")
+    shares: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        default_factory=dict,
+        description="runs of a context for each of another's, while both wait; 1 if not named",
+    )
     testbed: Literal["unshare", "null"] = "unshare"
     testbed_user: str = Field(default="", description="account that testbeds run as when the worker is root")
     work_dir: Path = Path("/var/lib/testyard/work")

@@ -17,11 +17,13 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError
 from pika.spec import Basic, BasicProperties
 
-from testyard.adapters.amqp import check_consuming, connection_parameters, declare_topology
+from testyard.adapters.amqp import connection_parameters, declare_topology
 from testyard.errors import BrokerError, TestyardError
 from testyard.queue import QueueName
 from worker.delivery import Delivery
+from worker.intake import Intake
 from worker.job import Job, Settlement, Tools
+from worker.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,7 @@ class WorkerLoop:
     def __init__(self, tools: Tools, queues: Iterable[QueueName], alive: Path) -> None:
         self._tools = tools
         self._queues = tuple(queues)
+        self._turns = Turns(self._queues, tools.settings.worker.shares)
         self._alive = alive
         self._jobs: dict[threading.Thread, Job] = {}
         self._settled: queue.Queue[tuple[Delivery, Settlement]] = queue.Queue()
@@ -80,38 +83,27 @@ class WorkerLoop:
             self._generation += 1
             channel = connection.channel()
             declare_topology(channel, self._queues)
-            # one limit for all queues together: a worker never holds more than it can run
-            channel.basic_qos(prefetch_count=self._tools.settings.worker.slots, global_qos=True)
-            tags = [] if self._draining.is_set() else self._consume(channel)
+            slots = self._tools.settings.worker.slots
+            intake = Intake(channel, self._queues, self._turns, slots, self._on_message)
+            if not self._draining.is_set():
+                intake.start()
             log.info("waiting for requests on %s", ", ".join(str(name) for name in self._queues))
             while not self._over():
                 connection.process_data_events(time_limit=_TICK)
-                check_consuming(channel, expected=len(tags))
-                self._settle(channel)
+                intake.look()
+                self._settle(channel, intake)
                 self._beat()
-                if self._draining.is_set() and tags:
-                    for tag in tags:
-                        channel.basic_cancel(tag)
-                    tags = []
-            self._give_back(channel)
-
-    def _consume(self, channel: BlockingChannel) -> list[str]:
-        return [
-            channel.basic_consume(str(name), partial(self._on_message, str(name))) for name in self._queues
-        ]
+                if self._draining.is_set():
+                    intake.stop()
+            self._give_back(channel, intake)
 
     def _on_message(
-        self,
-        queue_name: str,
-        channel: BlockingChannel,
-        method: Basic.Deliver,
-        properties: BasicProperties,
-        body: bytes,
+        self, queue: QueueName, method: Basic.Deliver, properties: BasicProperties, body: bytes
     ) -> None:
         delivery = Delivery(
             tag=method.delivery_tag,
             generation=self._generation,
-            queue=queue_name,
+            queue=str(queue),
             body=body,
             redelivered=bool(method.redelivered),
             message_id=properties.message_id,
@@ -135,25 +127,26 @@ class WorkerLoop:
         finally:
             self._settled.put((delivery, settlement))
 
-    def _settle(self, channel: BlockingChannel) -> None:
+    def _settle(self, channel: BlockingChannel, intake: Intake) -> None:
         while not self._settled.empty():
             delivery, settlement = self._settled.get()
             if delivery.generation != self._generation:
                 continue  # that connection is gone, and the delivery with it
             if settlement is Settlement.ACK:
-                channel.basic_ack(delivery.tag)
+                intake.settle(partial(channel.basic_ack, delivery.tag))
             else:
-                channel.basic_nack(delivery.tag, requeue=True)
+                intake.settle(partial(channel.basic_nack, delivery.tag, requeue=True))
                 self._tools.metrics.returned(delivery.queue)
         self._jobs = {thread: job for thread, job in self._jobs.items() if thread.is_alive()}
 
-    def _give_back(self, channel: BlockingChannel) -> None:
+    def _give_back(self, channel: BlockingChannel, intake: Intake) -> None:
+        intake.stop()
         for job in self._jobs.values():
             job.cancel()
         deadline = time.monotonic() + 15
         for thread in list(self._jobs):
             thread.join(max(0.0, deadline - time.monotonic()))
-        self._settle(channel)
+        self._settle(channel, intake)
 
     def _beat(self) -> None:
         """Show others that the loop goes round (`testyard local status` looks at the file's age)."""
