@@ -77,6 +77,25 @@ def test_a_worker_drains_while_the_broker_restarts(system: System) -> None:
     assert (system.state.log_dir / "worker.log").read_text().count("trying again") < 30
 
 
+def test_who_cannot_wait_for_a_draining_worker_tells_it_again(system: System) -> None:
+    request_id = system.request("ty-slow", "--env", "TY_SECONDS=12")
+    system.wait(lambda: _phase(system, request_id) == "test", seconds=30, what="the test runs")
+    worker = system.pid("worker")
+    assert worker is not None
+    log = system.state.log_dir / "worker.log"
+    heard = log.read_text().count("draining: 1 of 2")
+    os.kill(worker, signal.SIGTERM)
+    system.wait(
+        lambda: log.read_text().count("draining: 1 of 2") > heard,
+        seconds=10,
+        what="the first signal is heard",
+    )
+    assert system.pid("worker") == worker
+    os.kill(worker, signal.SIGTERM)
+    system.wait(lambda: system.pid("worker") != worker, seconds=8, what="it gives the request back")
+    system.wait(lambda: _request(system, request_id)["state"] == "done", seconds=60, what="it ran again")
+
+
 def test_the_store_dies_while_it_takes_an_upload(system: System) -> None:
     before = set(_results(system))
     keep = f"TY_KEEP_MB={MEGABYTES}"

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """``python -m worker``: one worker process, configured by ``TESTYARD_CONFIG`` and environment.
 
-SIGTERM or SIGHUP: finish what runs, take no more, end. SIGINT: give what runs back, end.
+SIGTERM or SIGHUP: finish what runs, take no more, end. A second SIGTERM, or SIGINT: give what runs
+back, end.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def _work(settings: Settings, testbed: Testbed) -> None:
     metrics = Metrics(worker.slots)
     tools = Tools(settings, testbed, sender, metrics, threading.Semaphore(worker.slots))
     loop = WorkerLoop(tools, settings.topology.queues(), worker.work_dir / "worker.alive")
-    signal.signal(signal.SIGTERM, lambda *_: loop.drain())
+    signal.signal(signal.SIGTERM, lambda *_: loop.stop() if loop.draining else loop.drain())
     signal.signal(signal.SIGHUP, lambda *_: loop.drain())
     signal.signal(signal.SIGINT, lambda *_: loop.stop())
     with metrics.served(worker.metrics_host, worker.metrics_port):

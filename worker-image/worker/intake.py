@@ -43,6 +43,11 @@ class Intake:
         self._held = 0
         self._open = False
 
+    @property
+    def listening(self) -> bool:
+        """True until it is stopped."""
+        return bool(self._tags)
+
     def start(self) -> None:
         """Listen."""
         self._let_in(keep=False)

@@ -23,12 +23,15 @@ from testyard.queue import QueueName
 from worker.delivery import Delivery
 from worker.intake import Intake
 from worker.job import Job, Settlement, Tools
+from worker.notify import notify
 from worker.turns import Turns
 
 log = logging.getLogger(__name__)
 
 #: Seconds between two looks at what jobs have settled; an idle worker wakes up that often.
 _TICK = 0.2
+#: Seconds between two signs of life.
+_BEAT = 2.0
 #: Seconds before the broker is asked again after it was away.
 _RECONNECT = 1.0
 #: Seconds before a request that a bug of ours stopped goes back to its queue.
@@ -48,6 +51,11 @@ class WorkerLoop:
         self._generation = 0
         self._draining = threading.Event()
         self._stopping = threading.Event()
+
+    @property
+    def draining(self) -> bool:
+        """True when it was told to take no more."""
+        return self._draining.is_set()
 
     def drain(self) -> None:
         """Take no more requests; `run` returns when the running ones are done."""
@@ -87,13 +95,15 @@ class WorkerLoop:
             intake = Intake(channel, self._queues, self._turns, slots, self._on_message)
             if not self._draining.is_set():
                 intake.start()
+                notify("READY=1")
             log.info("waiting for requests on %s", ", ".join(str(name) for name in self._queues))
             while not self._over():
                 connection.process_data_events(time_limit=_TICK)
                 intake.look()
                 self._settle(channel, intake)
                 self._beat()
-                if self._draining.is_set():
+                if self._draining.is_set() and intake.listening:
+                    log.info("draining: %s", self._words())
                     intake.stop()
             self._give_back(channel, intake)
 
@@ -151,5 +161,10 @@ class WorkerLoop:
     def _beat(self) -> None:
         """Show others that the loop goes round (`testyard local status` looks at the file's age)."""
         with suppress(OSError):
-            if not self._alive.exists() or time.time() - self._alive.stat().st_mtime > 2:
+            if not self._alive.exists() or time.time() - self._alive.stat().st_mtime > _BEAT:
                 self._alive.touch()
+                notify("WATCHDOG=1", f"STATUS={self._words()}")
+
+    def _words(self) -> str:
+        running = sum(thread.is_alive() for thread in self._jobs)
+        return f"{running} of {self._tools.settings.worker.slots} slots in use"
