@@ -86,7 +86,7 @@ def refused() -> SettingsError:
         ("[brokr]\nurl = 's3cret'", "brokr"),
         ("broker = 's3cret'", "broker"),
         ("[worker]\nslots = 0", "worker.slots"),
-        ("[worker]\nslots = 65", "worker.slots"),
+        ("[worker]\nslots = 1001", "worker.slots"),
         ("[worker]\ntestbed = 'docker'", "worker.testbed"),
         ("[worker.timeouts]\ntest = 'long'", "worker.timeouts.test"),
         ("[store]\nauth_version = '2'", "store.auth_version"),
