@@ -11,6 +11,10 @@ import httpx
 from testyard.errors import TestyardError
 
 
+class NotThereError(TestyardError):
+    """The site has no such page (status 404)."""
+
+
 class SiteClient:
     """Reads the JSON twins of the site's pages. ``url`` is the site's address."""
 
@@ -30,7 +34,7 @@ class SiteClient:
         self._client.close()
 
     def json(self, path: str, **parameters: str | int) -> dict[str, Any]:
-        """The object at a path. Raises TestyardError with the site's own words."""
+        """The object at a path. Raises TestyardError with the site's own words, NotThereError for a 404."""
         try:
             answer = self._client.get(f"{self.url}{path}", params=parameters)
             value = answer.json()
@@ -45,7 +49,8 @@ class SiteClient:
             raise TestyardError(f"{self.url}{path}: not JSON (status {answer.status_code})") from error
         if answer.status_code >= 400 or not isinstance(value, dict):
             words = value.get("detail") or value.get("title") if isinstance(value, dict) else None
-            raise TestyardError(str(words or f"{self.url}{path}: status {answer.status_code}"))
+            text = str(words or f"{self.url}{path}: status {answer.status_code}")
+            raise NotThereError(text) if answer.status_code == 404 else TestyardError(text)
         return value
 
     def stream(self, url: str) -> Iterator[str]:

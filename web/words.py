@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from testyard.duration import age_text, duration_text
 from testyard.index import RequestState, RunRow
 from testyard.run import Outcome
 
@@ -44,24 +45,13 @@ def sign(word: str) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """``1 h 02 min``, ``3 min 12 s``, ``7.4 s`` (``7 s`` if whole); a dash where none was measured."""
-    if seconds is None:
-        return "—"
-    whole = round(max(0.0, seconds))
-    if whole >= 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
-    if whole >= 60:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{seconds:.1f} s" if isinstance(seconds, float) and seconds < 10 else f"{whole} s"
+    """As everywhere (`duration_text`); a dash where none was measured."""
+    return "—" if seconds is None else duration_text(seconds)
 
 
 def age(then: float, now: float) -> str:
     """How long ago, in the one unit that matters."""
-    seconds = max(0, int(now - then))
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds // size} {unit} ago"
-    return "just now" if seconds < 5 else f"{seconds} s ago"
+    return age_text(then, now)
 
 
 def iso(when: float) -> str:

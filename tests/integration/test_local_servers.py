@@ -6,9 +6,12 @@ from __future__ import annotations
 import ipaddress
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -18,6 +21,7 @@ import psutil
 import pytest
 
 from tests import servers
+from testyard.adapters.amqp import queue_length
 from testyard.errors import TestyardError
 from testyard.local import keeper, processes, supervisor
 from testyard.local.health import check_broker
@@ -102,6 +106,41 @@ def test_a_message_outlives_sigkill(rabbit: servers.Rabbit) -> None:
     connection = pika.BlockingConnection(pika.URLParameters(rabbit.url))
     assert connection.channel().basic_get("kept", auto_ack=True)[2] == b"x"
     connection.close()
+
+
+def test_ctrl_c_leaves_a_followed_request_where_it_is(rabbit: servers.Rabbit, tmp_path: Path) -> None:
+    config = tmp_path / "testyard.toml"
+    config.write_text(
+        f'[broker]\nurl = "{rabbit.url}"\n[site]\nurl = "http://127.0.0.1:1"\n'
+        '[topology]\nreleases = ["noble"]\narchitectures = ["amd64"]\n'
+    )
+    environment = {**os.environ, "TESTYARD_CONFIG": str(config)}
+    environment.pop("TESTYARD_STATE", None)
+    command = [sys.executable, "-m", "testyard"]
+    assert subprocess.run([*command, "broker", "setup"], env=environment, check=False).returncode == 0
+    follow = subprocess.Popen(
+        [*command, "request", "demo", "--follow"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        with closing(pika.BlockingConnection(pika.URLParameters(rabbit.url))) as connection:
+            while (queue_length(connection, "debci-noble-amd64") or (0, 0))[0] == 0:
+                assert follow.poll() is None
+                time.sleep(0.05)
+            assert follow.stdout
+            request_id = follow.stdout.readline().split()[1]  # it watches when it has said so
+            follow.send_signal(signal.SIGINT)
+            _, said = follow.communicate(timeout=30)
+            assert queue_length(connection, "debci-noble-amd64") == (1, 0)
+    finally:
+        follow.kill()
+    assert follow.returncode == 130
+    assert f"request {request_id} goes on by itself" in said
+    assert f"testyard follow {request_id}" in said
+    assert "Traceback" not in said
 
 
 # --- Swift ------------------------------------------------------------------------------------------
@@ -233,10 +272,10 @@ def test_two_instances_side_by_side(instance: LocalState, tmp_path: Path) -> Non
             assert all(parts[name].healthy and parts[name].rss_bytes > 10_000_000 for name in SERVERS)
             assert not parts["web"].healthy
             assert parts["web"].reason == "not started"
-        assert supervisor.down(other)
+        assert supervisor.down(other) == SERVERS
         assert_nothing_left(other.path)
         assert by_name(supervisor.status(instance))["broker"].healthy
-        assert not supervisor.down(other)
+        assert supervisor.down(other) == ()
     finally:
         supervisor.down(other)
 
@@ -289,10 +328,17 @@ def test_a_part_that_cannot_start_is_named_with_its_log(instance: LocalState) ->
     assert "testyard local logs store" in caught.value.resolution
 
 
-def test_no_secret_in_any_argument_or_environment(instance: LocalState) -> None:
+def test_no_secret_and_nothing_of_the_caller_in_arguments_and_environment(
+    instance: LocalState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("WORKER__SLOTS", "INDEX__SWEEP_INTERVAL", "TOPOLOGY__RELEASES", "STATE", "BROKER__URL"):
+        monkeypatch.setenv(f"TESTYARD_{name}", "of the caller")
     supervisor.up(instance, only=SERVERS)
     family = processes.leftovers(instance)
     assert len(family) > 4
     for process in family:
-        words = " ".join([*process.cmdline(), *process.environ().values()])
+        environment = process.environ()
+        words = " ".join([*process.cmdline(), *environment.values()])
         assert not any(secret in words for secret in instance.secrets.values())
+        ours = {name for name in environment if name.startswith("TESTYARD_")}
+        assert processes.MARK in ours <= {"TESTYARD_CONFIG", processes.MARK}  # epmd gets little

@@ -2,7 +2,7 @@
 """``testyard``: the command line's entry.
 
 Exit codes: 0 done, 1 an error that is explained on stderr, 2 wrong usage, 3 the local instance is
-not running, 4 (with --follow) the run did not pass.
+not running, 4 a followed run did not pass, 130 Ctrl-C while following.
 """
 
 from __future__ import annotations
@@ -13,21 +13,23 @@ from typing import Annotated
 import typer
 
 import testyard
-from testyard.cli import broker, doctor, local, results, submit
+from testyard.cli import broker, doctor, followed, local, queue, results, submit
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Request package tests, follow them, and read their results.",
-    epilog="Exit codes: 0 done, 1 error, 2 usage, 3 local instance not running, 4 followed run did not pass.",
+    epilog="Exit codes: 0 done, 1 error, 2 usage, 3 local instance not running, "
+    "4 followed run did not pass, 130 interrupted.",
 )
 app.add_typer(local.app, name="local")
 app.add_typer(broker.app, name="broker")
 app.command("request")(submit.request)
+app.command("follow")(followed.follow)
 app.command("results")(results.results)
 app.command("show")(results.show)
 app.command("log")(results.log)
-app.command("queue")(results.queue)
+app.command("queue")(queue.queue)
 app.command("doctor")(doctor.doctor)
 
 

@@ -18,8 +18,8 @@ from testyard.errors import SettingsError, TestyardError
 from testyard.local.state import LocalState
 from testyard.settings import Settings, load_settings
 
-#: Exit codes besides 0 (done) and 2 (wrong usage, from the command line library).
-FAILED, NOT_RUNNING, NOT_PASSED = 1, 3, 4
+#: Exit codes besides 0 (done).
+FAILED, USAGE, NOT_RUNNING, NOT_PASSED, INTERRUPTED = 1, 2, 3, 4, 130
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -36,8 +36,12 @@ StateOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+class UsageError(TestyardError):
+    """An argument or option that makes no sense here."""
+
+
 def explained(command: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Turn a TestyardError into words on stderr and exit code 1."""
+    """Turn a TestyardError into words on stderr and exit code 1, a UsageError into 2."""
 
     @wraps(command)
     def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -45,17 +49,21 @@ def explained(command: Callable[_P, _T]) -> Callable[_P, _T]:
             return command(*args, **kwargs)
         except TestyardError as error:
             show_error(error)
-            raise typer.Exit(FAILED) from error
+            raise typer.Exit(USAGE if isinstance(error, UsageError) else FAILED) from error
 
     return wrapped
 
 
 def show_error(error: TestyardError) -> None:
     """Brief, details, resolution on stderr."""
-    console = Console(stderr=True, soft_wrap=True)
-    console.print(error.brief, style="bold red", markup=False, highlight=False)
+    say(error.brief, style="bold red")
     for text in filter(None, (error.details, error.resolution)):
-        console.print(text, markup=False, highlight=False)
+        say(text)
+
+
+def say(text: str, *, style: str = "") -> None:
+    """A line for people beside the output proper: on stderr, so that pipes stay clean."""
+    Console(stderr=True, soft_wrap=True).print(text, style=style, markup=False, highlight=False)
 
 
 def command_settings(state: Path | None) -> Settings:

@@ -11,11 +11,13 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from testyard.adapters.watch import RequestWatch
-from testyard.cli.runview import print_run
+from testyard.cli.runview import print_run, seconds_text
+from testyard.cli.terminal import safe_text
 from testyard.client import SiteClient
 from testyard.errors import BrokerError, RequestError, TestyardError
 from testyard.event import Event, EventKind
 from testyard.index import RequestState
+from testyard.index.write import LOG_TAIL
 from testyard.settings import Settings
 
 #: Seconds that the index may take to show a stored run. Seen: 0.05 to 0.3.
@@ -39,6 +41,7 @@ class Screen:
         self._task = self._progress.add_task("in the queue")
         self._log_end = 0
         self._line = ""
+        self._told: set[tuple[str, Any]] = set()
 
     def __enter__(self) -> Screen:
         self._progress.start()
@@ -46,6 +49,18 @@ class Screen:
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
+
+    def begin(self, request: Mapping[str, Any]) -> None:
+        """What was told before anybody watched: the stages and newest log lines in the site's JSON."""
+        if request["state"] != RequestState.RUNNING:
+            return
+        self._taken(request)
+        for phase in request["phases"]:
+            self._phase(phase)
+        if request["log_end"] > LOG_TAIL:
+            self._print("… the log's first lines are not shown here …", "dim")
+        self._log({"text": request["log_tail"], "end": len(request["log_tail"].encode())})
+        self._log_end = request["log_end"]  # the site took control characters out of its text
 
     def show(self, event: Event) -> None:
         """Bring one event on the screen."""
@@ -74,12 +89,17 @@ class Screen:
         seconds = data.get("seconds")
         if seconds is None:
             self._stage(label)
-        else:
-            self._print(f"■ {label} {seconds:.1f} s", "bold cyan")
+        elif (key := (label, data.get("started"))) not in self._told:
+            self._told.add(key)
+            self._print(f"■ {label} {seconds_text(float(seconds))}", "bold cyan")
 
     def _log(self, data: Mapping[str, Any]) -> None:
         text, end = str(data.get("text", "")), int(data.get("end", 0))
         missing = end - len(text.encode()) - self._log_end
+        if end <= self._log_end:
+            return  # told before, as part of the log's newest lines
+        if missing < 0:  # partly so
+            text = text.encode()[-missing:].decode(errors="replace")
         self._log_end = end
         if missing > 0:
             self._print(f"… {missing} bytes of log are not shown here …", "dim")
@@ -88,16 +108,25 @@ class Screen:
             self._print("  " + line.rpartition("\r")[2], "")
 
     def _print(self, text: str, style: str) -> None:
-        shown = "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
-        self._progress.console.print(shown, style=style, markup=False, highlight=False)
+        self._progress.console.print(safe_text(text), style=style, markup=False, highlight=False)
 
 
-def follow(watch: RequestWatch, settings: Settings, request_id: str, console: Console) -> dict[str, Any]:
+def follow(
+    watch: RequestWatch,
+    settings: Settings,
+    request_id: str,
+    console: Console,
+    *,
+    known: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Watch until the request is done; prints the summary and returns the run as the site's JSON has it.
 
-    Raises RequestError if the request was rejected, TestyardError if broker or site go away.
+    ``known`` is the request as the site's JSON had it before. Raises RequestError if the request was
+    rejected, TestyardError if broker or site go away.
     """
     with Screen(console) as screen:
+        if known:
+            screen.begin(known)
         silence = 0.0
         for event in _events(watch, request_id):
             if event is None:

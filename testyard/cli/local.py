@@ -7,6 +7,9 @@ Exit codes: 0 done, 1 an error that is explained on stderr, 2 wrong usage, 3 not
 from __future__ import annotations
 
 import itertools
+import json
+import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
@@ -14,17 +17,27 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from testyard.cli.edge import NOT_RUNNING, JsonOption, StateOption, console, explained, print_json
-from testyard.errors import TestyardError
+from testyard.cli.edge import (
+    NOT_RUNNING,
+    JsonOption,
+    StateOption,
+    UsageError,
+    console,
+    explained,
+    print_json,
+    say,
+)
+from testyard.duration import duration_text
+from testyard.errors import SettingsError
 from testyard.local import supervisor
+from testyard.local.choice import check_choices, parse_choices
 from testyard.local.logs import follow, tail
 from testyard.local.parts import all_parts
 from testyard.local.ports import parse_port_choice
-from testyard.local.state import LocalState
+from testyard.local.state import LocalState, default_state_folder
 from testyard.local.supervisor import PartStatus
 from testyard.local.toml import Sections
 
@@ -44,6 +57,10 @@ PortOption = Annotated[
     list[str] | None, typer.Option("--port", metavar="PART=N", help="A part's port; free ones by default.")
 ]
 TestbedOption = Annotated[Testbed | None, typer.Option(help="Where tests run; kept for later starts.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="A setting; repeatable; kept for later starts."),
+]
 
 
 @app.command()
@@ -52,30 +69,38 @@ def up(
     state: StateOption = None,
     port: PortOption = None,
     testbed: TestbedOption = None,
+    set_: SetOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Start everything that does not run, and wait until it is healthy."""
-    choices: Sections = {"worker": {"testbed": testbed.value}} if testbed else {}
-    ports = dict(parse_port_choice(text) for text in port or [])
+    choices, ports = _choices(set_ or [], testbed), _ports(port or [])
+    _warn_of_environment()
     instance = LocalState.load_or_create(state, ports=ports, settings=choices)
     _warn_of_null(instance)
-    console = Console(stderr=True)
 
     def progress(part: str, text: str) -> None:
-        console.print(f"{part:<10} {text}", markup=False, highlight=False)
+        say(f"{part:<10} {text}")
 
     parts = supervisor.up(instance, progress)
     _print_parts(instance, parts, as_json=json_)
+    if not json_:
+        say(f"The site: {instance.url('web')}  End everything: {_command(instance, 'down')}")
 
 
 @app.command()
 @explained
-def down(state: StateOption = None) -> None:
+def down(state: StateOption = None, json_: JsonOption = False) -> None:
     """End everything; requests and results are kept."""
     instance = _existing(state)
-    if not supervisor.down(instance):
+    ended = supervisor.down(instance)
+    if json_:
+        print_json({"state": str(instance.path), "ended": list(ended)})
+    if not ended:
         _not_running(instance)
-    Console(stderr=True).print("Everything has ended.")
+    if not json_:
+        typer.echo(f"Ended: {', '.join(ended)}.")
+        typer.echo(f"Requests and results are kept in {instance.path}.")
+        typer.echo(f"Start again: {_command(instance, 'up')}")
 
 
 @app.command()
@@ -96,41 +121,86 @@ def logs(
     lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="Last lines to show.")] = 50,
     follow_: Annotated[bool, typer.Option("--follow", "-f", help="Show new lines as they come.")] = False,
     state: StateOption = None,
+    json_: JsonOption = False,
 ) -> None:
-    """Show what the parts print."""
+    """Show what the parts print. With --json and --follow: one object a line."""
     instance = _existing(state)
     known = [*(each.name for each in all_parts(instance)), "supervisord"]
     if part is not None and part not in known:
-        raise TestyardError(f"No part {part!r}.", resolution=f"Parts: {', '.join(known)}.")
+        raise UsageError(f"PART: there is no part {part!r}.", resolution=f"Parts: {', '.join(known)}.")
     chosen = {name: instance.log_dir / f"{name}.log" for name in known if part in {None, name}}
     # opened before the old lines are read: what comes in between is shown twice, not lost
     stream = follow(chosen) if follow_ else iter(())
     old = ((name, line) for name, path in chosen.items() for line in tail(path, lines))
+    if json_ and not follow_:
+        print_json({"lines": [{"part": name, "line": line} for name, line in old]})
+        return
     try:
         for name, line in itertools.chain(old, stream):
-            typer.echo(line if part else f"{name:<11} {line}")
+            if json_:
+                typer.echo(json.dumps({"part": name, "line": line}, ensure_ascii=False))
+            else:
+                typer.echo(line if part else f"{name:<11} {line}")
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
+
+
+def _choices(texts: list[str], testbed: Testbed | None) -> Sections:
+    """What --set and --testbed ask for. Raises UsageError."""
+    try:
+        choices = parse_choices(texts)
+        if testbed:
+            choices.setdefault("worker", {})["testbed"] = testbed.value
+        check_choices(choices)
+    except SettingsError as error:
+        raise UsageError(error.brief, details=error.details, resolution=error.resolution) from error
+    return choices
+
+
+def _ports(texts: list[str]) -> dict[str, int]:
+    try:
+        return dict(parse_port_choice(text) for text in texts)
+    except SettingsError as error:
+        raise UsageError(error.brief, resolution=error.resolution) from error
 
 
 def _existing(path: Path | None) -> LocalState:
     instance = LocalState.load(path)
     if instance is None:
-        Console(stderr=True).print("No instance here. Start one: testyard local up")
+        folder = path or default_state_folder()
+        option = f" --state {shlex.quote(str(path))}" if path else ""
+        say(f"There is no instance in {folder}.")
+        say(f"Start one there: testyard local up{option}; or name another folder with --state.")
         raise typer.Exit(NOT_RUNNING)
     return instance
 
 
 def _not_running(instance: LocalState) -> NoReturn:
-    Console(stderr=True, soft_wrap=True).print(
-        f"Not running: {instance.path}. Start it: testyard local up", markup=False, highlight=False
-    )
+    say(f"Not running: {instance.path}. Start it: {_command(instance, 'up')}")
     raise typer.Exit(NOT_RUNNING)
+
+
+def _command(instance: LocalState, word: str) -> str:
+    """A command of this group, for this instance, as a person would type it."""
+    at_hand = os.environ.get("TESTYARD_STATE")
+    if Path(at_hand).absolute() == instance.path if at_hand else instance.path == default_state_folder():
+        return f"testyard local {word}"
+    return f"testyard local {word} --state {shlex.quote(str(instance.path))}"
+
+
+def _warn_of_environment() -> None:
+    names = sorted(name for name in os.environ if name.startswith("TESTYARD_") and "__" in name)
+    if names:
+        say(
+            f"Note: {', '.join(names)} in the environment: not passed on to the instance's parts. "
+            "Settings of an instance: --set SECTION.KEY=VALUE.",
+            style="yellow",
+        )
 
 
 def _warn_of_null(instance: LocalState) -> None:
     if instance.sections()["worker"].get("testbed") == Testbed.NULL.value:
-        Console(stderr=True, soft_wrap=True).print(
+        say(
             "Warning: the null testbed runs tests on this machine itself, unprotected, with the rights "
             "of this account. Use it only for tests that you trust.",
             style="bold yellow",
@@ -160,10 +230,4 @@ def _facts(instance: LocalState, part: PartStatus) -> tuple[str, ...]:
     if part.port:
         address = f"amqp://127.0.0.1:{part.port}" if part.name == "broker" else instance.url(part.name)
     memory = f"{part.rss_bytes / 1e6:.0f} MB"
-    return (str(part.pid), str(part.port or ""), memory, _duration(part.uptime), address)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return (str(part.pid), str(part.port or ""), memory, duration_text(int(part.uptime)), address)

@@ -1,25 +1,39 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""``testyard results | show | log | queue``: what was found, what waits."""
+"""``testyard results | show | log``: what came out, and what is still under way."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+import sys
+from collections.abc import Iterator
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from testyard.adapters.amqp import dead_letters
-from testyard.cli.edge import JsonOption, StateOption, command_settings, console, explained, print_json
+from testyard.cli.edge import (
+    JsonOption,
+    StateOption,
+    command_settings,
+    console,
+    explained,
+    print_json,
+    say,
+)
+from testyard.cli.reference import canonical, find, listed
+from testyard.cli.requestview import print_request, request_line, waits_before
 from testyard.cli.runview import print_run, print_runs
-from testyard.client import SiteClient
+from testyard.cli.terminal import safe_lines
+from testyard.client import NotThereError, SiteClient
 from testyard.errors import TestyardError
+from testyard.index import RequestState
+from testyard.index.write import LOG_TAIL
 
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Request id, run id, or path of a run.")]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="Request id, run id, path of a run, or address of its page.")
+]
+RawOption = Annotated[
+    bool, typer.Option("--raw", help="Print it byte for byte, also on a terminal: it may steer that.")
+]
 
 
 @explained
@@ -32,7 +46,13 @@ def results(
 ) -> None:
     """List a package's runs, newest first."""
     with SiteClient(command_settings(state).site.url) as site:
-        found = _listed(site.json(f"/packages/{quote(package, safe='')}.json"), "runs", site.url)
+        try:
+            found = listed(site.json(f"/packages/{quote(package, safe='')}.json"), "runs", site.url)
+        except NotThereError as error:
+            raise TestyardError(
+                error.brief,
+                resolution=f"What runs and waits: testyard queue. Ask for a run: testyard request {package}",
+            ) from error
     runs = [
         run
         for run in found
@@ -43,121 +63,72 @@ def results(
     elif runs:
         print_runs(runs, console())
     else:
-        raise TestyardError(f"No results for {package} there.")
+        places = sorted({f"{run['release']} {run['architecture']}" for run in found})
+        raise TestyardError(
+            f"No results for {package} there.", resolution=f"There are some on: {', '.join(places)}."
+        )
 
 
 @explained
 def show(run: RunArgument, state: StateOption = None, json_: JsonOption = False) -> None:
-    """Show one run: outcome, tests, where time went, addresses."""
-    with SiteClient(command_settings(state).site.url) as site:
-        found = _find(site, run)
+    """Show a run: outcome, tests, where time went, addresses; before its end, where its request is."""
+    settings = command_settings(state)
+    reference = canonical(run, settings)
+    with SiteClient(settings.site.url) as site:
+        found = find(site, reference)
+        before = waits_before(site, found.request) if found.request else None
     if json_:
-        print_json(found)
-    else:
-        print_run(found, console())
+        print_json(found.run or found.request)
+    elif found.run:
+        print_run(found.run, console())
+    elif found.request:
+        print_request(found.request, before, console())
 
 
 @explained
-def log(run: RunArgument, state: StateOption = None, json_: JsonOption = False) -> None:
-    """Print a run's log."""
-    with SiteClient(command_settings(state).site.url) as site:
-        found = _find(site, run)
-        pieces = site.stream(found["urls"]["log"])
-        if json_:
-            print_json({"run_id": found["run_id"], "log": "".join(pieces)})
-            return
-        for piece in pieces:
-            typer.echo(piece, nl=False)
-
-
-@explained
-def queue(
-    dead: Annotated[bool, typer.Option("--dead", help="Show requests that can never work, and why.")] = False,
+def log(
+    run: RunArgument,
+    raw: RawOption = False,
     state: StateOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Show what runs and what waits."""
-    if dead:
-        _show_dead(state, as_json=json_)
+    """Print a run's log; of one that has not ended, the newest lines so far."""
+    settings = command_settings(state)
+    reference = canonical(run, settings)
+    with SiteClient(settings.site.url) as site:
+        found = find(site, reference)
+        if found.run is None:
+            _print_tail(found.request or {}, as_json=json_, raw=raw)
+            return
+        pieces = site.stream(found.run["urls"]["log"])
+        if json_:
+            print_json({"run_id": found.run["run_id"], "log": "".join(pieces)})
+        else:
+            _print_log(pieces, raw=raw)
+
+
+def _print_log(pieces: Iterator[str], *, raw: bool) -> None:
+    if raw or not sys.stdout.isatty():
+        for piece in pieces:
+            typer.echo(piece, nl=False, color=True)  # else click takes the colours out
         return
-    with SiteClient(command_settings(state).site.url) as site:
-        now = site.json("/running.json")
-        requests, queues = (_listed(now, key, site.url) for key in ("requests", "queues"))
-    if json_:
-        print_json(now)
+    for line in safe_lines(pieces):
+        typer.echo(line, color=True)
+
+
+def _print_tail(request: dict[str, Any], *, as_json: bool, raw: bool) -> None:
+    """The log so far of a request without a stored run. Raises TestyardError if there is none."""
+    tail = str(request.get("log_tail", ""))
+    if as_json and request["state"] == RequestState.RUNNING:
+        fields = {"request_id": request["request_id"], "state": request["state"], "log": tail}
+        print_json({"run_id": None, **fields})
         return
-    screen = console()
-    _print_requests(requests, screen)
-    _print_queues(queues, screen)
-
-
-def _listed(answer: Mapping[str, Any], key: str, url: str) -> list[dict[str, Any]]:
-    found = answer.get(key)
-    if not isinstance(found, list):
-        raise TestyardError(f"{url}: its answer has no {key}; is site.url the address of a Testyard site?")
-    return found
-
-
-def _find(site: SiteClient, reference: str) -> dict[str, Any]:
-    runs = _listed(site.json(f"/runs/{quote(reference, safe='/@')}.json"), "runs", site.url)
-    if not runs:
-        raise TestyardError(f"No run {reference}.")
-    return runs[0]
-
-
-def _show_dead(state: Path | None, *, as_json: bool) -> None:
-    letters = dead_letters(command_settings(state).broker.url.get_secret_value())
-    if as_json:
-        fields = [
-            {
-                "queue": letter.queue,
-                "reason": letter.reason,
-                "request_id": letter.request_id,
-                "body": letter.body.decode(errors="replace"),
-            }
-            for letter in letters
-        ]
-        print_json({"dead": fields})
-        return
-    if not letters:
-        typer.echo("No dead letters.")
-        return
-    table = Table("queue", "reason", "request", "body", box=None, pad_edge=False)
-    for letter in letters:
-        body = Text(repr(letter.body[:60]))
-        table.add_row(letter.queue, Text(letter.reason), letter.request_id, body)
-    console().print(table)
-
-
-def _print_requests(requests: list[dict[str, Any]], screen: Console) -> None:
-    if not requests:
-        screen.print("Nothing runs, and no known request waits.")
-        return
-    table = Table(
-        "state", "package", "release", "arch", "stage", "worker", "request", box=None, pad_edge=False
-    )
-    for item in requests:
-        phases = item["phases"]
-        stage = phases[-1]["phase"] if phases and item["state"] == "running" else ""
-        table.add_row(
-            item["state"],
-            Text(item["package"]),
-            item["release"],
-            item["architecture"],
-            stage,
-            item["worker"],
-            item["request_id"],
+    if request["state"] != RequestState.RUNNING:
+        reason = request_line(request)
+        raise TestyardError(
+            f"There is no log: {reason}.", resolution=f"More: testyard show {request['request_id']}"
         )
-    screen.print(table)
-
-
-def _print_queues(queues: list[dict[str, Any]], screen: Console) -> None:
-    waiting = [item for item in queues if item["messages"]]
-    screen.print()
-    if not waiting:
-        screen.print("All queues are empty.")
-        return
-    table = Table("queue", "waiting", box=None, pad_edge=False)
-    for item in waiting:
-        table.add_row(item["queue"], str(item["messages"]))
-    screen.print(table)
+    if request["log_end"] > LOG_TAIL:
+        say("… the log's first lines can be had when the run has ended …", style="dim")
+    _print_log(iter([tail]), raw=raw)
+    say(f"So far: {request_line(request)}. Go on: testyard follow {request['request_id']}", style="dim")

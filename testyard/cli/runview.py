@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""How the terminal shows runs. A run is the object that the site's JSON has for it."""
+"""A run as the terminal shows it, from what the site's JSON has for it."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from testyard.cli.terminal import safe_text
+from testyard.duration import age_text, duration_text
+from testyard.result import UNKNOWN
 
 Run = Mapping[str, Any]
 
@@ -30,26 +36,39 @@ def outcome_text(outcome: str) -> Text:
 
 
 def seconds_text(seconds: float | None) -> str:
-    """``12.3 s``, ``4 min 05 s``; empty if unknown."""
-    if seconds is None:
-        return ""
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s"
+    """A duration as everywhere; empty if unknown."""
+    return "" if seconds is None else duration_text(seconds)
+
+
+def place(item: Run) -> str:
+    """Where a run or request belongs: release and architecture, and the context if it is a special one."""
+    names = [item["release"], item["architecture"]]
+    context = item.get("context")
+    where = " ".join(names) if all(names) else str(item.get("queue", ""))
+    return f"{where} ({context})" if context and context != "ubuntu" else where
+
+
+def phase_label(phase: Run) -> str:
+    """``test smoke``, ``build``; a test's name is its package's text."""
+    return safe_text(" ".join(str(phase[key]) for key in ("phase", "test") if phase.get(key)))
 
 
 def print_run(run: Run, console: Console) -> None:
     """A summary: outcome, tests, where time went, addresses."""
     console.print()
-    head = Text(f"{run['source']} {run['version']} on {run['release']} {run['architecture']}: ")
-    console.print(head + outcome_text(str(run["outcome"])) + Text(f" ({run['explanation']})"))
+    version = "" if run["version"] == UNKNOWN else f" {run['version']}"
+    head = Text(f"{run['source']}{version} on {run['release']} {run['architecture']}: ")
+    head += outcome_text(str(run["outcome"])) + Text(f" ({run['explanation']})")
+    console.print(head)
+    cause = (run.get("worker") or {}).get("cause")
+    if cause:
+        console.print(Text(f"Cause: {safe_text(str(cause))}", style="bold"))
     console.print()
     if run["tests"]:
         console.print(_tests(run["tests"]))
         console.print()
     if run["phases"]:
-        console.print(_phases(run["phases"]))
+        console.print(phases_table(run["phases"]))
         console.print()
     for label, value in _facts(run):  # no table: an address must stay in one piece
         console.print(f"{label:<10} {value}", markup=False, highlight=False)
@@ -65,44 +84,48 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("log", run["urls"]["log"]),
         ("artifacts", run["urls"]["artifacts"]),
     ]
-    return [(label, str(value)) for label, value in pairs if value]
+    return [(label, safe_text(str(value))) for label, value in pairs if value]
 
 
 def _tests(tests: Sequence[Run]) -> Table:
-    table = Table("test", "outcome", "time", "reason", box=None, pad_edge=False)
+    table = Table("test", "outcome", "took", "reason", box=None, pad_edge=False)
     for test in tests:
         table.add_row(
-            Text(test["name"]),
+            Text(safe_text(test["name"])),
             outcome_text(test["outcome"]),
             seconds_text(test["seconds"]),
-            Text(test["reason"]),
+            Text(safe_text(test["reason"])),
         )
     return table
 
 
-def _phases(phases: Sequence[Run]) -> Table:
-    total = sum(phase["seconds"] or 0 for phase in phases) or 1
-    table = Table("where time went", "time", "", box=None, pad_edge=False)
-    for phase in phases:
-        seconds = phase["seconds"] or 0
-        label = " ".join(str(phase[key]) for key in ("phase", "test") if phase.get(key))
-        table.add_row(Text(label), seconds_text(seconds), "█" * round(30 * seconds / total))
+def phases_table(phases: Sequence[Run], now: float | None = None) -> Table:
+    """Phases to scale; ``now`` (Unix seconds) ends the one that lasts."""
+    table = Table("where time went", "took", "", box=None, pad_edge=False)
+    lasted = [
+        phase["seconds"] if phase["seconds"] is not None or now is None else now - phase["started"]
+        for phase in phases
+    ]
+    total = sum(seconds or 0 for seconds in lasted) or 1
+    for phase, seconds in zip(phases, lasted, strict=True):
+        words = seconds_text(seconds)
+        if now is not None and phase["seconds"] is None:
+            words = f"{seconds_text(int(seconds))} so far"
+        table.add_row(Text(phase_label(phase)), words, "█" * round(30 * (seconds or 0) / total))
     return table
 
 
 def print_runs(runs: Sequence[Run], console: Console) -> None:
-    """A table of runs."""
-    table = Table(
-        "completed", "release", "arch", "version", "outcome", "time", "run", box=None, pad_edge=False
-    )
+    """A table of runs; a run id in it is never cut."""
+    now = time.time()
+    table = Table("outcome", "version", "where", "took", "completed", "run", box=None, pad_edge=False)
     for run in runs:
         table.add_row(
-            str(run["completed"])[:16].replace("T", " "),
-            run["release"],
-            run["architecture"],
-            Text(run["version"]),
             outcome_text(run["outcome"]),
+            Text("" if run["version"] == UNKNOWN else run["version"]),
+            f"{run['release']} {run['architecture']}",
             seconds_text(run["duration"]),
+            age_text(datetime.fromisoformat(run["completed"]).timestamp(), now),
             run["run_id"],
         )
     console.print(table)

@@ -14,12 +14,14 @@ from rich.console import Console
 
 from testyard.adapters.amqp import Publisher
 from testyard.adapters.watch import RequestWatch
-from testyard.cli.edge import NOT_PASSED, JsonOption, StateOption, command_settings, explained, print_json
+from testyard.cli.choices import checked_request, chosen_queues, note_pocket
+from testyard.cli.edge import JsonOption, StateOption, UsageError, command_settings, explained, print_json
 from testyard.cli.follow import follow
-from testyard.errors import BrokerError, RequestError, SettingsError
+from testyard.cli.followed import finish, interruptible
+from testyard.errors import BrokerError
 from testyard.event import EVENTS_EXCHANGE, PRIVATE_PACKAGE, Event, EventKind
-from testyard.queue import DEFAULT_CONTEXT, QueueName
-from testyard.request import TestRequest, make_request, new_request_id
+from testyard.queue import QueueName
+from testyard.request import TestRequest, new_request_id
 from testyard.settings import Settings
 
 
@@ -28,7 +30,7 @@ class Accepted:
     """A request that is in its queue."""
 
     request_id: str
-    queue: QueueName
+    queue: str
     url: str
 
 
@@ -48,7 +50,9 @@ def request(
     ] = None,
     testname: Annotated[str | None, typer.Option(help="Run only this test.")] = None,
     all_proposed: Annotated[bool, typer.Option("--all-proposed", help="Use all of -proposed.")] = False,
-    context: Annotated[str | None, typer.Option(help="Queue context: ubuntu, huge, ppa, upstream.")] = None,
+    context: Annotated[
+        str | None, typer.Option(help="Queue context, one of those configured; ubuntu (or ppa) by default.")
+    ] = None,
     follow_: Annotated[bool, typer.Option("--follow", "-f", help="Watch it until it is done.")] = False,
     state: StateOption = None,
     json_: JsonOption = False,
@@ -59,42 +63,21 @@ def request(
         "triggers": trigger or [],
         **({"ppas": ppa} if ppa else {}),
         **({"env": env} if env else {}),
-        **({"testname": testname} if testname else {}),
+        **({"testname": testname} if testname is not None else {}),
         **({"all-proposed": "1"} if all_proposed else {}),
         "submit-time": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S+0000}",
     }
-    make_request(package, parameters)  # refuses before anything is sent
-    queues = _queues(settings, context or ("ppa" if ppa else DEFAULT_CONTEXT), release, arch)
+    checked = checked_request(package, parameters)  # refuses before anything is sent
+    queues = chosen_queues(settings, context, release, arch, with_ppa=bool(ppa))
     if follow_ and len(queues) > 1:
-        raise RequestError("--follow", "needs one architecture; name it with --arch")
-    requests = [make_request(package, {**parameters, "uuid": new_request_id()}) for _ in queues]
+        names = ", ".join(queue.architecture for queue in queues)
+        raise UsageError("--follow: needs one architecture", resolution=f"Name it with --arch: {names}.")
+    note_pocket(settings, checked)
+    requests = [checked_request(package, {**parameters, "uuid": new_request_id()}) for _ in queues]
     if not follow_:
         _send_all(settings, requests, queues, as_json=json_)
         return
     _send_and_follow(settings, requests[0], queues[0], as_json=json_)
-
-
-def _queues(
-    settings: Settings, context: str, release: str | None, arch: list[str] | None
-) -> tuple[QueueName, ...]:
-    topology = settings.topology
-    if release is None:
-        if len(topology.releases) != 1:
-            raise SettingsError(
-                "--release: needed, as "
-                + (
-                    f"there are {', '.join(topology.releases)}" if topology.releases else "none is configured"
-                ),
-                resolution="Start one (testyard local up), or name a settings file in TESTYARD_CONFIG.",
-            )
-        release = topology.releases[0]
-    for name, value, known in (
-        ("--release", release, topology.releases),
-        *(("--arch", item, topology.architectures) for item in arch or ()),
-    ):
-        if value not in known:
-            raise RequestError(name, f"{value!r} is not configured; there is: {', '.join(known) or 'none'}")
-    return tuple(QueueName(context, release, each) for each in arch or topology.architectures)
 
 
 def _send_all(
@@ -122,12 +105,12 @@ def _send(settings: Settings, request: TestRequest, queue: QueueName) -> Accepte
         event = Event(EventKind.ACCEPTED, request.uuid, str(queue), package, time=accepted, data=data)
         with suppress(BrokerError):  # the request is safe, and what its worker tells is enough
             publisher.publish(EVENTS_EXCHANGE, event.routing_key, event.to_bytes())
-    return Accepted(request.uuid, queue, f"{settings.site.url}/requests/{request.uuid}")
+    return Accepted(request.uuid, str(queue), f"{settings.site.url}/requests/{request.uuid}")
 
 
 def _show(accepted: list[Accepted], *, as_json: bool) -> None:
     if as_json:
-        fields = [{"request_id": one.request_id, "queue": str(one.queue), "url": one.url} for one in accepted]
+        fields = [{"request_id": one.request_id, "queue": one.queue, "url": one.url} for one in accepted]
         print_json({"requests": fields})
         return
     for one in accepted:
@@ -139,10 +122,8 @@ def _send_and_follow(settings: Settings, request: TestRequest, queue: QueueName,
     console = Console(stderr=as_json, soft_wrap=True)
     with RequestWatch(settings.broker.url.get_secret_value(), request.uuid) as watch:
         accepted = _send(settings, request, queue)
-        console.print(f"request {accepted.request_id} is in {accepted.queue}", highlight=False)
-        console.print(accepted.url, style="blue underline", highlight=False)
-        run = follow(watch, settings, request.uuid, console)
-    if as_json:
-        print_json({"request_id": accepted.request_id, "queue": str(queue), "run": run})
-    if run.get("outcome") not in ("pass", "neutral"):
-        raise typer.Exit(NOT_PASSED)
+        with interruptible(accepted.request_id):
+            console.print(f"request {accepted.request_id} is in {accepted.queue}", highlight=False)
+            console.print(accepted.url, style="blue underline", highlight=False)
+            run = follow(watch, settings, request.uuid, console)
+    finish(accepted.request_id, accepted.queue, run, as_json)

@@ -22,8 +22,8 @@ from testyard.local.processes import MARK
 from testyard.local.state import LocalState
 
 START_SECONDS = 15.0  # until its socket answers; it takes 0.4
-# settings of another instance in the caller's environment would win over settings.toml
-_FOREIGN = ("TESTYARD_BROKER__", "TESTYARD_STORE__", "TESTYARD_DATABASE__", "TESTYARD_SITE__")
+# settings in the caller's environment, of another instance perhaps, would win over settings.toml
+FOREIGN = "TESTYARD_"
 _NO_ANSWER = (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError)
 
 
@@ -126,7 +126,7 @@ def _info(info: dict[str, Any]) -> PartInfo:
 
 
 def _environment(state: LocalState) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(FOREIGN)}
     return {
         **kept,
         "PYTHONUNBUFFERED": "1",  # a log line is there when it is printed

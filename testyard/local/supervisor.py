@@ -28,6 +28,7 @@ from testyard.local.swift_secrets import save_secrets
 STAGE_SECONDS = 60.0  # that a stage gets to become healthy; RabbitMQ needs 5, on a busy machine 20
 MOST_STARTS = 3  # a part that died so often while we wait will not come up
 LOG_LINES = 15
+LEFT_OVER = "processes without a keeper"  # what `down` calls those that supervisord did not know
 
 Progress = Callable[[str, str], None]  # part, what happened
 
@@ -69,10 +70,13 @@ def up(
     return status(state)
 
 
-def down(state: LocalState) -> bool:
-    """End every process of the instance and wait for it; False when none ran."""
+def down(state: LocalState) -> tuple[str, ...]:
+    """End every process of the instance and wait for it; returns the names of what ran."""
     with _alone(state):
-        ran = keeper.is_running(state) or bool(processes.leftovers(state))
+        infos = keeper.parts(state)
+        ran = tuple(part.name for part in all_parts(state) if (info := infos.get(part.name)) and info.pid)
+        if not ran and processes.leftovers(state):
+            ran = (LEFT_OVER,)
         _end(state)
     return ran
 

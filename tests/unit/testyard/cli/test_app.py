@@ -24,10 +24,11 @@ def leaves(
     return [leaf for name, inner in command.commands.items() for leaf in leaves(inner, (*words, name))]
 
 
-OURS = [(words, command) for words, command in leaves(typer.main.get_command(app)) if words[0] != "local"]
+ALL = leaves(typer.main.get_command(app))
+OURS = [(words, command) for words, command in ALL if words[0] != "local"]
 
 
-@pytest.mark.parametrize(("words", "command"), OURS, ids=[" ".join(words) for words, _ in OURS])
+@pytest.mark.parametrize(("words", "command"), ALL, ids=[" ".join(words) for words, _ in ALL])
 def test_every_command_has_json_state_and_help(
     testyard: Command, words: tuple[str, ...], command: click.Command
 ) -> None:
@@ -38,7 +39,11 @@ def test_every_command_has_json_state_and_help(
     assert testyard(*words, "--help").exit_code == 0
 
 
-ARGUMENTS = {"request": ["gzip"], "results": ["gzip"], "show": ["x"], "log": ["x"]}
+ARGUMENTS = {
+    "request": ["gzip", "--arch", "amd64"],
+    "results": ["gzip"],
+    **{name: ["x"] for name in ("show", "log", "follow")},
+}
 
 
 @pytest.mark.parametrize("as_json", [False, True])
@@ -78,7 +83,7 @@ def test_the_version(testyard: Command) -> None:
 
 def test_help_tells_the_exit_codes(testyard: Command) -> None:
     text = testyard("--help").stdout
-    assert all(f"{code} " in text for code in (0, 1, 2, 3, 4))
+    assert all(f"{code} " in text for code in (0, 1, 2, 3, 4, 130))
 
 
 def test_python_m_testyard() -> None:

@@ -1,49 +1,20 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""``results``, ``show``, ``log`` and ``queue``, with a site's answers."""
+"""``results``, ``show`` and ``log`` of stored runs, with a site's answers; ``doctor``."""
 
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.unit.testyard.cli.conftest import Command
+from tests.unit.testyard.cli.conftest import RUN, Command
 from tests.unit.testyard.sites import Site
-
-RUN = "20260105_120000_abcde@"
-
-
-@pytest.fixture
-def run(site: Site, settings_file: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """A run that the site has."""
-    assert settings_file.exists()  # written first: it clears the environment
-    monkeypatch.setenv("TESTYARD_SITE__URL", site.url)
-    found = {
-        "release": "noble",
-        "architecture": "amd64",
-        "source": "demo",
-        "version": "1.2-3",
-        "run_id": RUN,
-        "request_id": "6f2f3c8d-0a4f-4a57-9d55-1a015e3c6f1d",
-        "triggers": ["a1/1"],
-        "exit_code": 4,
-        "outcome": "fail",
-        "explanation": "at least one test failed",
-        "duration": 261,
-        "completed": "2026-01-05T12:00:00Z",
-        "phases": [
-            {"phase": "build", "started": 1.0, "seconds": 100.4, "test": None},
-            {"phase": "test", "started": 2.0, "seconds": None, "test": "[red]x[/red]"},
-        ],
-        "tests": [{"name": "[red]x[/red]", "outcome": "FAIL", "reason": "exit [3]", "seconds": 3.25}],
-        "urls": {"page": f"{site.url}/page", "log": f"{site.url}/log", "artifacts": f"{site.url}/artifacts"},
-    }
-    site.answers["/packages/demo.json"] = (200, {"runs": [found, {**found, "architecture": "arm64"}]})
-    site.answers[f"/runs/{RUN}.json"] = (200, {"runs": [found]})
-    site.answers["/log"] = (200, "line ä\n".encode())
-    return found
 
 
 def test_show(testyard: Command, run: dict[str, Any]) -> None:
@@ -55,6 +26,7 @@ def test_show(testyard: Command, run: dict[str, Any]) -> None:
         "exit [3]",
         "3.2 s",
         "1 min 40 s",
+        "exit code  4",
         run["urls"]["log"],
     ):
         assert words in result.stdout, words
@@ -64,9 +36,43 @@ def test_show_as_json(testyard: Command, run: dict[str, Any]) -> None:
     assert json.loads(testyard("show", RUN, "--json").stdout) == run
 
 
+@pytest.mark.parametrize("cause", [None, "no test of demo is named x\x1b[2J"])
+def test_the_cause_and_an_unknown_version(testyard: Command, run: dict[str, Any], cause: str | None) -> None:
+    run.update(version="unknown", tests=[], worker={"cause": cause} if cause else {})
+    text = testyard("show", RUN).stdout
+    assert "demo on noble amd64: fail" in text
+    assert ("Cause: no test of demo is named x␛[2J" in text) is bool(cause)
+    assert "unknown" not in testyard("results", "demo").stdout
+
+
 def test_log(testyard: Command, run: dict[str, Any]) -> None:
     assert testyard("log", RUN).stdout == "line ä\n"
     assert json.loads(testyard("log", RUN, "--json").stdout) == {"run_id": run["run_id"], "log": "line ä\n"}
+
+
+HOSTILE = "\x1b[31mred\x1b[0m \x1b[2J\x1b]0;title\x07\n"
+
+
+def test_a_log_that_is_piped_is_raw(testyard: Command, run: dict[str, Any], site: Site) -> None:
+    site.answers["/log"] = (200, HOSTILE.encode())
+    assert run["urls"]["log"].endswith("/log")
+    assert testyard("log", RUN).stdout == HOSTILE
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"), [([], "\x1b[31mred\x1b[0m ␛[2J␛]0;title␇\x1b[0m\n"), (["--raw"], HOSTILE)]
+)
+def test_a_log_on_a_terminal_cannot_steer_it(
+    run: dict[str, Any], site: Site, options: list[str], shown: str
+) -> None:
+    site.answers["/log"] = (200, HOSTILE.encode())
+    assert run["urls"]["log"].endswith("/log")
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "testyard", "log", RUN, *options]
+    assert subprocess.run(command, stdout=theirs, check=False).returncode == 0
+    os.close(theirs)
+    assert os.read(ours, 4096).decode().replace("\r\n", "\n") == shown
+    os.close(ours)
 
 
 def test_a_log_that_is_gone(testyard: Command, run: dict[str, Any], site: Site) -> None:
@@ -95,22 +101,15 @@ def test_results(
     assert shown.exit_code == (0 if architectures else 1)
     assert shown.stdout.count(RUN) == len(architectures)
     assert ("No results for demo" in shown.stderr) is not bool(architectures)
+    if not architectures:
+        assert "There are some on: noble amd64, noble arm64." in shown.stderr
 
 
-@pytest.mark.usefixtures("run")
-@pytest.mark.parametrize("reference", ["nosuch", "../../etc/passwd", "a b?c#d", ""])
-@pytest.mark.parametrize("command", ["show", "log"])
-def test_no_such_run(testyard: Command, site: Site, command: str, reference: str) -> None:
-    result = testyard(command, reference)
+def test_no_results_at_all(testyard: Command, run: dict[str, Any]) -> None:
+    assert run["source"] != "other"
+    result = testyard("results", "other")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "No such page.\n"
-    assert all("?" not in path and " " not in path for path in site.asked)
-
-
-@pytest.mark.usefixtures("run")
-def test_an_empty_list_of_runs(testyard: Command, site: Site) -> None:
-    site.answers["/runs/x.json"] = (200, {"runs": []})
-    assert testyard("show", "x").stderr == "No run x.\n"
+    assert "testyard request other" in result.stderr
 
 
 @pytest.mark.usefixtures("run")
@@ -124,33 +123,6 @@ def test_a_site_of_something_else(
     result = testyard(*command)
     assert result.exit_code == 1
     assert "site.url" in result.stderr
-
-
-def test_queue(testyard: Command, run: dict[str, Any], site: Site) -> None:
-    waiting = {
-        "state": "queued",
-        "package": "[b]demo",
-        "release": "noble",
-        "architecture": "amd64",
-        "worker": "",
-        "request_id": run["request_id"],
-        "phases": [],
-    }
-    running = {**waiting, "state": "running", "worker": "w1", "phases": run["phases"]}
-    queues = [
-        {"queue": "debci-noble-amd64", "messages": 7},
-        {"queue": "debci-huge-noble-amd64", "messages": 0},
-    ]
-    now = {"requests": [waiting, running], "queues": queues}
-    site.answers["/running.json"] = (200, now)
-    result = testyard("queue")
-    assert result.exit_code == 0
-    assert result.stdout.count("[b]demo") == 2
-    assert "debci-noble-amd64" in result.stdout
-    assert "huge" not in result.stdout
-    assert json.loads(testyard("queue", "--json").stdout) == now
-    site.answers["/running.json"] = (200, {"requests": [], "queues": []})
-    assert "All queues are empty." in testyard("queue").stdout
 
 
 def test_doctor_as_json(testyard: Command, site: Site, run: dict[str, Any]) -> None:

@@ -55,16 +55,21 @@ def test_phases_and_returns() -> None:
     assert "not shown" not in text  # the log begins anew with a new worker
 
 
+def test_a_watch_that_begins_late_shows_what_was_told_before() -> None:
+    stream = io.StringIO()
+    phase = {"phase": "apt", "started": 1.0, "seconds": 2.0, "test": None}
+    known = {"state": "running", "worker": "w1", "phases": [phase], "log_tail": "one\n", "log_end": 9}
+    with Screen(Console(file=stream, width=200, soft_wrap=True)) as screen:
+        screen.begin(known)
+        for data in ({"text": "one\n", "end": 9}, {"text": "\x1b[1mone\ntwo\n", "end": 13}):
+            screen.show(Event(EventKind.LOG, "id", "debci-noble-amd64", "gzip", data=data))
+        screen.show(Event(EventKind.PHASE, "id", "debci-noble-amd64", "gzip", data=phase))
+    text = stream.getvalue()
+    assert [text.count(words) for words in ("one", "two", "■ apt 2.0 s", "not shown")] == [1, 1, 1, 0]
+
+
 @pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (None, ""),
-        (0, "0.0 s"),
-        (99.94, "99.9 s"),
-        (100, "1 min 40 s"),
-        (245, "4 min 05 s"),
-        (7259.6, "121 min 00 s"),
-    ],
+    ("seconds", "text"), [(None, ""), (0, "0 s"), (9.94, "9.9 s"), (7259.6, "2 h 01 min")]
 )
 def test_seconds(seconds: float | None, text: str) -> None:
     assert seconds_text(seconds) == text

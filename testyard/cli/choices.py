@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What a request on the command line may ask for here; all that is wrong is told before it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from testyard.cli.edge import UsageError, say
+from testyard.errors import RequestError, SettingsError
+from testyard.queue import DEFAULT_CONTEXT, QueueName
+from testyard.request import MIGRATION_REFERENCE, TestRequest, make_request
+from testyard.settings import Settings
+
+#: A body's field → what it is called on the command line, and an example of its form.
+_OPTIONS = {
+    "package": ("PACKAGE", "Name a source package: gzip"),
+    "triggers": ("--trigger", "Write source package and version: --trigger gzip/1.12-1"),
+    "ppas": ("--ppa", "Write owner and name: --ppa owner/name"),
+    "env": ("--env", "Write name and value: --env DEB_BUILD_OPTIONS=nocheck"),
+    "testname": ("--testname", "Write the test's name as in debian/tests/control: --testname smoke"),
+    "release": ("--release", ""),
+    "architecture": ("--arch", ""),
+}
+
+
+def checked_request(package: str, parameters: Mapping[str, Any]) -> TestRequest:
+    """The request. Raises UsageError naming the option that is wrong."""
+    try:
+        return make_request(package, parameters)
+    except RequestError as error:
+        option, example = _OPTIONS.get(error.field, (error.field, ""))
+        raise UsageError(f"{option}: {error.problem}", resolution=example) from error
+
+
+def chosen_queues(
+    settings: Settings,
+    context: str | None,
+    release: str | None,
+    architectures: Iterable[str] | None,
+    *,
+    with_ppa: bool,
+) -> tuple[QueueName, ...]:
+    """The queues of a request, each once. Raises UsageError for one that is not configured."""
+    topology = settings.topology
+    if not topology.releases or not topology.architectures:
+        raise SettingsError(
+            "--release: needed, as none is configured",
+            resolution="Start an instance (testyard local up), or name a settings file in TESTYARD_CONFIG.",
+        )
+    if release is None and len(topology.releases) != 1:
+        raise UsageError(f"--release: needed, as there are {', '.join(topology.releases)}")
+    release = release if release is not None else topology.releases[0]
+    names = tuple(dict.fromkeys(architectures or topology.architectures))
+    context = context if context is not None else "ppa" if with_ppa else DEFAULT_CONTEXT
+    _known("--release", release, topology.releases)
+    for name in names:
+        _known("--arch", name, topology.architectures)
+    _known("--context", context, topology.contexts)
+    return tuple(QueueName(context, release, name) for name in names)
+
+
+def note_pocket(settings: Settings, request: TestRequest) -> None:
+    """Say on stderr what changes nothing where the archive has no pocket for proposed packages."""
+    if settings.worker.proposed_pocket:
+        return
+    nothing = "there is no proposed pocket here (worker.proposed_pocket is empty, as on Debian)"
+    if request.all_proposed:
+        say(f"Note: --all-proposed changes nothing: {nothing}.", style="yellow")
+    if MIGRATION_REFERENCE in request.triggers:
+        say(f"Note: every run is a reference run: {nothing}.", style="yellow")
+    elif request.triggers:
+        say(f"Note: triggers are told to the test, but nothing of them is installed: {nothing}.", style="dim")
+
+
+def _known(option: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UsageError(f"{option}: {value!r} is not configured; there is: {', '.join(known)}")
