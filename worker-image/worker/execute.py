@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from testyard.cause import cause_of
 from testyard.errors import CancelledRun, TestbedError
 from testyard.queue import QueueName
 from testyard.request import TestRequest
@@ -190,7 +191,7 @@ class Execution:
             self._request,
             exit_code=exit_code,
             phases=self.phases.phases,
-            facts=self._facts,
+            facts={**self._facts, **self._cause(exit_code, trouble)},
         )
         if trouble:
             result = replace(
@@ -209,6 +210,12 @@ class Execution:
         """Where the time went, for the log's end; storing it comes later and is in the result only."""
         times = [phase for phase in self.phases.phases if phase.seconds is not None]
         return [f"phase {phase.label}: {phase.seconds:.1f} s" for phase in times]
+
+    def _cause(self, exit_code: int, trouble: str) -> dict[str, str]:
+        log_end = self._log.tail.decode(errors="replace")
+        told = cause_of(exit_code, log_end, self._request, self._queue.release)
+        cause = next(iter(trouble.splitlines()), "") or told
+        return {"cause": cause} if cause else {}
 
     def _files(self, result: Result) -> Bundle:
         artifacts = self.workspace.folder / "artifacts.tar.gz"
