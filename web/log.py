@@ -13,10 +13,11 @@ from enum import StrEnum
 
 #: A longer line is cut on the page; the raw log has all of it.
 MAX_LINE = 4000
+MAX_TITLE = 200
 
-#: How many lines of the first failing section stand under the verdict.
 #: A page shows no more: a line costs 200 bytes of memory and 70 of HTML.
 MAX_LINES = 50_000
+#: How many lines of the first failing section stand under the verdict.
 EXCERPT = 30
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-Z\\^-~])")
@@ -126,11 +127,16 @@ def _ends(lines: list[str]) -> dict[str, list[int]]:
     return ends
 
 
+def _cut_title(title: str) -> str:
+    return title if len(title) <= MAX_TITLE else f"{title[:MAX_TITLE]}…"
+
+
 class _Open:
     """A section while lines are added to it."""
 
     def __init__(self, stage: Stage, title: str, test: str | None = None) -> None:
-        self.stage, self.title, self.test = stage, title, test
+        # the name of a test is the package's text: it stands in many places
+        self.stage, self.title, self.test = stage, _cut_title(title), test
         self.lines: list[Line] = []
         self.clock: int | None = None
         self.failed = False

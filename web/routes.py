@@ -12,13 +12,14 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from web.packing import takes_gzip
 from web.pages.home import home
 from web.pages.package import history, package
 from web.pages.page import LIVE, Build
 from web.pages.request import request as request_page
 from web.pages.run import run, runs
 from web.pages.running import running
-from web.site import STATIC, Site, json_twin
+from web.site import STATIC, Site
 
 _PLACE = "{release}/{architecture}"
 
@@ -71,10 +72,11 @@ def wants_json(path: str) -> bool:
 def _page(path: str, build: Build, *, twin: str | None = None) -> list[BaseRoute]:
     async def html(request: Request) -> Response:
         site = site_of(request)
-        return await site.html(await site.page(build, request.path_params))
+        return await site.html(await site.page(build, request.path_params), gzip=takes_gzip(request))
 
     async def json(request: Request) -> Response:
-        return json_twin(await site_of(request).page(build, request.path_params))
+        site = site_of(request)
+        return await site.twin(await site.page(build, request.path_params), gzip=takes_gzip(request))
 
     # the twin first: a page's pattern would take `.json` as the end of a name
     return [Route(twin or f"{path}.json", json), Route(path, html)]

@@ -9,7 +9,9 @@ from typing import Any
 from testyard.errors import RequestError
 from testyard.index import QueueRow, RequestRow, RequestState, RunRow
 from testyard.queue import QueueName
+from testyard.result import UNKNOWN
 from testyard.run import PhaseTime
+from testyard.store import container_name
 from web import addresses, log, secrets, words
 from web.addresses import Addresses, RunUrls
 
@@ -26,6 +28,16 @@ class RunView:
     def of(cls, row: RunRow, places: Addresses) -> RunView:
         """The view of a public run."""
         return cls(row, places.files(row), addresses.run(row))
+
+    @property
+    def version(self) -> str:
+        """The version; empty if the package was never read."""
+        return "" if self.row.version == UNKNOWN else self.row.version
+
+    @property
+    def archive(self) -> str:
+        """Owner and name of the archive that was used beside the release's own; empty if there was none."""
+        return self.row.container.removeprefix(container_name(self.row.release)).removeprefix("-")
 
     def to_json(self) -> dict[str, Any]:
         """As twins show it; programs rely on these keys."""

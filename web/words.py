@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from testyard.duration import age_text, duration_text
 from testyard.index import RequestState, RunRow
+from testyard.result import UNKNOWN
 from testyard.run import Outcome
 
 #: A sign beside each word, so that nothing is said by colour alone. None is drawn as an emoji.
@@ -71,9 +72,9 @@ def count(number: int, noun: str) -> str:
 
 def verdict(run: RunRow) -> str:
     """The outcome of a run in one sentence, naming the tests that failed."""
-    what = f"{run.source} {run.version}" if run.version != "unknown" else run.source
+    what = f"{run.source} {run.version}" if run.version != UNKNOWN else run.source
     failed = [test.name for test in run.subtests if test.outcome == "FAIL"]
-    reason = run.explanation
+    reason = str(run.facts.get("cause") or run.explanation)
     if failed:
         named = ", ".join(failed[:3]) + (f" and {len(failed) - 3} more" if len(failed) > 3 else "")
         reason = f"{len(failed)} of {count(len(run.subtests), 'test')} failed ({named})"

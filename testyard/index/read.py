@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import Connection, Row, Select, func, literal, select
 
 from testyard.index.rows import QueueRow, RequestRow, RequestState, RunRow, SubtestRow
 from testyard.index.schema import queue_length, request, run, subtest
@@ -36,10 +36,12 @@ def package_runs(
 
 
 def package_matrix(connection: Connection, source: str) -> tuple[RunRow, ...]:
-    """The newest run of a source package on each release and architecture."""
+    """The newest run of a source package on each release and architecture, without other archives."""
+    # a run with other archives says nothing of the release; its container has a longer name
+    own = run.c.container == literal("autopkgtest-") + run.c.release
     newest = (
         select(run.c.release, run.c.architecture, func.max(run.c.run_id).label("run_id"))
-        .where(run.c.source == source)
+        .where(run.c.source == source, own)
         .group_by(run.c.release, run.c.architecture)
         .subquery()
     )
@@ -51,7 +53,7 @@ def package_matrix(connection: Connection, source: str) -> tuple[RunRow, ...]:
             & (run.c.architecture == newest.c.architecture)
             & (run.c.run_id == newest.c.run_id),
         )
-        .where(run.c.source == source)
+        .where(run.c.source == source, own)
         .order_by(run.c.release, run.c.architecture)
     )
     return _runs(connection, query)

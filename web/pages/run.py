@@ -21,11 +21,16 @@ _REFERENCE = re.compile(r"[A-Za-z0-9._+@/-]{1,400}")
 #: The facts of a worker that have a name of their own on the page; others show under their key.
 FACTS = {
     "worker": "worker",
-    "virt_server": "testbed",
+    "testbed": "testbed",
+    "virt_server": "test server",
     "kernel_version": "kernel",
     "cpu_model": "processor",
     "nproc": "processors",
 }
+
+
+#: Facts that the page tells elsewhere.
+_SAID = ("cause",)
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,8 @@ class RunPage(Page):
     @property
     def title(self) -> str:
         row = self.run.row
-        return f"{row.outcome}: {row.source} {row.version} on {row.release} {row.architecture}"
+        what = f"{row.source} {self.run.version}".rstrip()
+        return f"{row.outcome}: {what} on {row.release} {row.architecture}"
 
     @property
     def verdict(self) -> str:
@@ -78,7 +84,7 @@ class RunPage(Page):
     @property
     def facts(self) -> tuple[tuple[str, str], ...]:
         """What is known of worker and testbed, the well-known first."""
-        facts = self.run.row.facts
+        facts = {key: value for key, value in self.run.row.facts.items() if key not in _SAID}
         known = [(name, facts[key]) for key, name in FACTS.items() if key in facts]
         others = [(key.replace("_", " "), facts[key]) for key in sorted(facts) if key not in FACTS]
         return tuple(

@@ -31,6 +31,8 @@ DONE = "0a4f5e3c-6f1d-4a57-9d55-6f2f3c8d1a04"
 PRIVATE = "0a4f5e3c-6f1d-4a57-9d55-6f2f3c8d1a05"
 
 FAILED_RUN = RunPath("bookworm", "amd64", "sed", RunId("20260105_120000_0a1b2@"))
+NO_SOURCE_RUN = RunPath("bookworm", "amd64", "jqq", RunId("20260105_101500_ab12c@"))
+CAUSE = "there is no source package jqq in bookworm"
 PASSED_RUN = RunPath("bookworm", "amd64", "gzip", RunId("20260105_101500_ab12c@"))
 
 LOG = """\
@@ -122,7 +124,7 @@ def result(source: str, exit_code: int = 0, **other: object) -> Result:
             "custom_environment": [f"ADT_TEST_TRIGGERS={source}/1.0-1", "LANG=C.UTF-8"],
         },
         "phases": _phases(1767614300.0),
-        "worker": {"worker": "worker-1"},
+        "worker": {"worker": "worker-1", "testbed": "unshare"},
     }
     return Result(**{**values, **other})  # type: ignore[arg-type]
 
@@ -188,6 +190,12 @@ def _fill_runs(connection: Connection) -> None:
     failed = result("sed", 4, version="4.9-1", requester="alex", request_id=DONE)
     record_run(connection, "autopkgtest-bookworm", FAILED_RUN, failed)
     record_run(connection, "autopkgtest-bookworm", PASSED_RUN, result("gzip", version="1.12-1", duration=61))
+    later = RunPath("bookworm", "amd64", "gzip", RunId("20260106_101500_ab12c@"))
+    record_run(connection, "autopkgtest-bookworm-team-ppa", later, result("gzip", 4, version="1.13-1~ppa"))
+    only = RunPath("bookworm", "amd64", "jq", RunId("20260106_101500_ab12c@"))
+    record_run(connection, "autopkgtest-bookworm-team-ppa", only, result("jq"))
+    nothing = result("jqq", 12, version="unknown", worker={"worker": "worker-1", "cause": CAUSE})
+    record_run(connection, "autopkgtest-bookworm", NO_SOURCE_RUN, nothing)
     hidden = RunPath("bookworm", "amd64", "secret-thing", RunId("20260105_111111_fffff@"))
     record_run(connection, "private-autopkgtest-bookworm-team-ppa", hidden, result("secret-thing"))
 
@@ -276,13 +284,32 @@ class Browser:
     def __exit__(self, *_: object) -> None:
         self._runner.close()
 
-    def get(self, path: str, method: str = "GET") -> httpx.Response:
+    def get(self, path: str, method: str = "GET", **headers: str) -> httpx.Response:
         """The answer to one request."""
 
         async def ask() -> httpx.Response:
-            # what an error makes the server log is not what this browser gets
-            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url="http://site.example") as client:
-                return await client.request(method, path)
+            async with self._client() as client:
+                return await client.request(method, path, headers=headers)
 
         return self._runner.run(ask())
+
+    def get_all(self, *paths: str) -> list[str]:
+        """Ask for all at the same time; returns the paths in the order of their answers."""
+
+        async def ask() -> list[str]:
+            answered: list[str] = []
+
+            async def one(path: str) -> None:
+                assert (await client.get(path)).status_code == 200
+                answered.append(path)
+
+            async with self._client() as client:
+                await asyncio.gather(*map(one, paths))
+            return answered
+
+        return self._runner.run(ask())
+
+    def _client(self) -> httpx.AsyncClient:
+        # what an error makes the server log is not what this browser gets
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url="http://site.example")

@@ -105,6 +105,11 @@ def test_a_huge_line_is_cut_quickly() -> None:
     assert time.monotonic() - started < 2
 
 
+def test_a_name_of_a_test_cannot_fill_the_page() -> None:
+    (section,) = read_log(f"{HEAD}test {'x' * 100_000}: preparing testbed\n").sections
+    assert len(section.title) < 300
+
+
 def test_many_lines_are_read_quickly() -> None:
     text = LOG * 2000
     started = time.monotonic()

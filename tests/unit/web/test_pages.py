@@ -8,8 +8,10 @@ import re
 import pytest
 
 from tests.unit.web.samples import (
+    CAUSE,
     DONE,
     FAILED_RUN,
+    NO_SOURCE_RUN,
     PASSED_RUN,
     PRIVATE,
     QUEUED,
@@ -116,6 +118,33 @@ def test_text_of_strangers_is_escaped(site: Browser) -> None:
     page = site.get(RUN_PAGE).text
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+
+
+def test_a_run_that_tested_nothing_tells_why(site: Browser) -> None:
+    page = site.get(f"/packages/jqq/bookworm/amd64/{NO_SOURCE_RUN.run_id}").text
+    assert f"jqq failed on bookworm amd64: {CAUSE}." in page
+    assert page.count(CAUSE) == 1
+    assert "unknown" not in page
+    assert "no version" in site.get("/packages/jqq").text
+
+
+def test_each_fact_has_a_name_of_its_own(site: Browser) -> None:
+    names = re.findall(r"<dt>(.*?)</dt>", site.get(RUN_PAGE).text)
+    assert len(names) == len(set(names))
+    assert {"Worker", "Testbed", "Test server", "Kernel"} <= set(names)
+
+
+def test_runs_with_other_archives_are_not_the_state_of_a_release(site: Browser) -> None:
+    twin = site.get("/packages/gzip.json").json()
+    assert [run["version"] for run in twin["runs"]] == ["1.13-1~ppa", "1.12-1"]
+    assert [run["version"] for run in twin["matrix"]] == ["1.12-1"]
+    page = site.get("/packages/gzip").text
+    assert page.count("with team-ppa") == 1
+    assert "team-ppa, beside that of bookworm" in site.get(twin["runs"][0]["urls"]["page"][25:]).text
+    alone = site.get("/packages/jq")
+    assert alone.status_code == 200
+    assert "with the packages of a release alone yet" in alone.text
+    assert "/packages/jq/bookworm/amd64/2026" in alone.text
 
 
 def test_run_twin(site: Browser) -> None:
