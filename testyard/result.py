@@ -28,6 +28,9 @@ MAX_SECONDS = 2**31 - 1
 #: The version of a package that was never read.
 UNKNOWN = "unknown"
 
+#: The version of a package that is not to be tested, as migration software knows it.
+BLACKLISTED = "blacklisted"
+
 
 @dataclass(frozen=True)
 class Subtest:

@@ -82,13 +82,14 @@ class Topology(_Section):
 
 
 class Timeouts(_Section):
-    """autopkgtest's own limits, in seconds."""
+    """Limits in seconds: autopkgtest's own, and one for the whole run."""
 
     short: int = 300
     install: int = 3000
     test: int = 10000
     copy_files: int = 900
     build: int = 20000
+    run: int = Field(default=86400, description="the whole run; no limit of autopkgtest's")
 
 
 class Worker(_Section):
@@ -109,6 +110,9 @@ class Worker(_Section):
     timeouts: Timeouts = Timeouts()
     proposed_pocket: str = Field(
         default="proposed", description="pocket that triggers come from; empty where there is none"
+    )
+    package_lists: Path | None = Field(
+        default=None, description="folder of big_packages, long_tests, never_run, vm_packages"
     )
     source_dir: Path | None = Field(
         default=None, description="folder of unpacked source packages tested from there"

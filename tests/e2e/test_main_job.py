@@ -25,12 +25,15 @@ OUTCOMES = {
     "ty-notests": ("neutral", 8),
     "ty-tbfail": ("tmpfail", 16),
     "testyard-no-such-package": ("fail", 12),
+    "ty-never": ("denylisted", 99),
 }
 
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    with running_system(tmp_path_factory.mktemp("main") / "state", {"testbed": "unshare"}) as running:
+    folder = tmp_path_factory.mktemp("main")
+    (folder / "never_run").write_text("ty-never/all\n")
+    with running_system(folder / "state", {"testbed": "unshare", "package_lists": str(folder)}) as running:
         yield running
 
 
@@ -83,6 +86,13 @@ def test_a_passed_run_has_all_that_the_contract_names(system: System) -> None:
     figures = httpx.get(system.state.url("worker") + "/metrics", trust_env=False).text
     counted = re.findall(r"^testyard_phase_seconds_count\{.*phase=\"(\w+)\".*\} [1-9]", figures, re.MULTILINE)
     assert set(phases) <= set(counted)
+
+
+def test_a_package_that_must_not_run_says_so(system: System) -> None:
+    run = system.run_of("ty-never")
+    assert run["version"] == "blacklisted"
+    assert "the release team's list never_run" in system.cli("log", run["run_id"])
+    assert "phase test" not in system.cli("log", run["run_id"])
 
 
 def test_public_queries(system: System) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from testyard.errors import RequestError
 from testyard.queue import QueueName
 from testyard.request import TestRequest
-from testyard.settings import Worker
+from testyard.settings import Timeouts, Worker
 from worker.testbed.base import Command, Testbed
 
 
@@ -19,7 +19,9 @@ def check_runnable(request: TestRequest) -> None:
         raise RequestError("ppas", "archives with credentials are not supported")
 
 
-def build_command(request: TestRequest, queue: QueueName, settings: Worker, testbed: Testbed) -> Command:
+def build_command(
+    request: TestRequest, queue: QueueName, settings: Worker, testbed: Testbed, limits: Timeouts
+) -> Command:
     """Options, in order: archives, pocket, upgrade, time limits, environment, one test."""
     return Command(
         release=queue.release,
@@ -27,7 +29,7 @@ def build_command(request: TestRequest, queue: QueueName, settings: Worker, test
         package=request.package,
         options=(
             *(_archive_options(request, settings) if testbed.disposable else ()),
-            *_timeouts(settings),
+            *_timeouts(limits),
             *(f"--env={item}" for item in request.env),
             *([f"--env=ADT_TEST_TRIGGERS={' '.join(request.triggers)}"] if request.triggers else []),
             *([f"--testname={request.testname}"] if request.testname else []),
@@ -49,8 +51,7 @@ def _archive_options(request: TestRequest, settings: Worker) -> list[str]:
     return [*options, "--apt-upgrade"]
 
 
-def _timeouts(settings: Worker) -> list[str]:
-    limits = settings.timeouts
+def _timeouts(limits: Timeouts) -> list[str]:
     pairs = (
         ("short", limits.short),
         ("install", limits.install),

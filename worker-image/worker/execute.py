@@ -19,9 +19,9 @@ from testyard.cause import cause_of
 from testyard.errors import CancelledRun, TestbedError
 from testyard.queue import QueueName
 from testyard.request import TestRequest
-from testyard.result import Result, write_result_tar
+from testyard.result import BLACKLISTED, Result, write_result_tar
 from testyard.run import Phase, PhaseTime
-from testyard.settings import Worker
+from testyard.settings import Timeouts, Worker
 from worker import output
 from worker.command import build_command
 from worker.live import LiveReport
@@ -57,6 +57,7 @@ class Execution:
         queue: QueueName,
         *,
         settings: Worker,
+        limits: Timeouts,
         testbed: Testbed,
         report: LiveReport,
         facts: Mapping[str, Any],
@@ -66,6 +67,7 @@ class Execution:
         self._request = request
         self._queue = queue
         self._settings = settings
+        self._limits = limits
         self._testbed = testbed
         self._report = report
         self._facts = facts
@@ -100,6 +102,12 @@ class Execution:
         self._testbed.empty(self.workspace)
         return bundle
 
+    def refuse(self, reason: str) -> Bundle:
+        """The result of a run that must not be: nothing is started. Raises TestbedError."""
+        self._make_folder()
+        self._log.note(reason)
+        return self._bundle(99, "", version=BLACKLISTED, summary=f"{reason}\n")
+
     def _make_folder(self) -> None:
         try:
             if self.workspace.folder.exists():
@@ -112,7 +120,7 @@ class Execution:
             ) from error
 
     def _autopkgtest(self) -> int:
-        command = build_command(self._request, self._queue, self._settings, self._testbed)
+        command = build_command(self._request, self._queue, self._settings, self._testbed, self._limits)
         try:
             self.phases.enter(Phase.TREE)
             self._testbed.prepare(self._queue.release, self._queue.architecture, self._note)
@@ -133,7 +141,7 @@ class Execution:
     def _follow(self, process: Process) -> bool:
         """Read the output to its end; False if it was left before, because of ``cancelled``."""
         started = last_status = time.monotonic()
-        watchdog = Watchdog(self.workspace.folder, self._settings.timeouts)
+        watchdog = Watchdog(self.workspace.folder, self._limits)
         with selectors.DefaultSelector() as selector:
             selector.register(process.output, selectors.EVENT_READ)
             while not self._cancelled.is_set():
@@ -185,7 +193,7 @@ class Execution:
             return ""
         return "the worker's disk is full: the run's failure is the worker's, not the package's"
 
-    def _bundle(self, exit_code: int, trouble: str) -> Bundle:
+    def _bundle(self, exit_code: int, trouble: str, *, version: str = "", summary: str = "") -> Bundle:
         result = output.read_output(
             self.workspace.out,
             self._request,
@@ -194,9 +202,8 @@ class Execution:
             facts={**self._facts, **self._cause(exit_code, trouble)},
         )
         if trouble:
-            result = replace(
-                result, summary=result.summary or f"testbed failure: {trouble.splitlines()[0]}\n"
-            )
+            summary = f"testbed failure: {trouble.splitlines()[0]}\n"
+        result = replace(result, version=version or result.version, summary=result.summary or summary)
         try:
             for line in (*trouble.splitlines(), *self._times()):
                 self._log.note(line)

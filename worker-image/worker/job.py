@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -29,8 +29,10 @@ from worker.claim import Claim, ClaimBook, ClaimState, Identity, identify
 from worker.delivery import Delivery
 from worker.execute import Bundle, Execution
 from worker.lease import LeaseKeeper
+from worker.limits import limits_for
 from worker.live import LiveReport, LiveSender
 from worker.metrics import Metrics
+from worker.packagelists import PackageList, PackageLists
 from worker.publish import Publication, completion, remove_unfinished, stored_result
 from worker.testbed.base import Testbed
 
@@ -40,6 +42,9 @@ T = TypeVar("T")
 #: Seconds between two looks at a claim that another holds, and the longest pause after a failure.
 _POLL = 1.0
 _LONGEST_PAUSE = 30.0
+
+
+_NEVER = "not run: the release team's list never_run names this package"
 
 
 class Settlement(Enum):
@@ -121,15 +126,19 @@ class Job:
     def _run(
         self, request: TestRequest, queue: QueueName, identity: Identity, report: LiveReport
     ) -> Settlement:
+        lists = PackageLists(self._tools.settings.worker.package_lists).of(request.package, queue)
         claim = self._insist(lambda: self._book.take(identity.key, identity.request_id))
         report.taken(self._tools.settings.worker.name)
-        execution = self._execution(request, queue, claim, report)
+        execution = self._execution(request, queue, claim, report, lists)
         # the lease is kept by a thread of its own, and a store's connection is for one thread
         with SwiftStore(self._tools.settings.store) as store, self._removed(execution):
             lease = LeaseKeeper(self._book_in(store), identity.key, claim, self._cancelled)
             try:
                 with lease:
-                    bundle = execution.run(self._notes(claim.request_id, request, queue))
+                    if PackageList.NEVER in lists:
+                        bundle = execution.refuse(_NEVER)
+                    else:
+                        bundle = execution.run(self._notes(claim.request_id, request, queue))
                     return self._publish(request, queue, lease, bundle, report)
             except CancelledRun:
                 if lease.lost:
@@ -199,13 +208,19 @@ class Job:
             self._insist(lambda: self._publisher.publish(COMPLETION_EXCHANGE, "", body))
 
     def _execution(
-        self, request: TestRequest, queue: QueueName, claim: Claim, report: LiveReport
+        self,
+        request: TestRequest,
+        queue: QueueName,
+        claim: Claim,
+        report: LiveReport,
+        lists: Set[PackageList],
     ) -> Execution:
         worker = self._tools.settings.worker
         execution = Execution(
             request,
             queue,
             settings=worker,
+            limits=limits_for(worker.timeouts, queue.architecture, lists),
             testbed=self._tools.testbed,
             report=report,
             facts={

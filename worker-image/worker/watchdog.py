@@ -24,7 +24,9 @@ class Watchdog:
 
     def __init__(self, folder: Path, timeouts: Timeouts) -> None:
         self._folder = folder
-        self._silence = max(timeouts.model_dump().values()) + _GRACE
+        self._silence = max(timeouts.model_dump(exclude={"run"}).values()) + _GRACE
+        self._whole = timeouts.run
+        self._started = time.monotonic()
         self._last_heard = self._last_room = self._last_look = time.monotonic()
 
     def heard(self) -> None:
@@ -46,3 +48,8 @@ class Watchdog:
             )
         if now - self._last_heard > self._silence:
             raise TestbedError(f"autopkgtest was silent for {self._silence:.0f} s: the run was ended")
+        if now - self._started > self._whole:
+            raise TestbedError(
+                f"the run took longer than {self._whole} s in all: it was ended",
+                resolution="Put the package on the list long_tests, or raise worker.timeouts.run.",
+            )

@@ -45,8 +45,8 @@ class Kind:
 
 def command_of(parameters: dict[str, Any], *, disposable: bool = True, pocket: str = "proposed") -> Command:
     limits = Timeouts(short=1, install=2, test=3, copy_files=4, build=5)
-    settings = Worker(timeouts=limits, proposed_pocket=pocket)
-    return build_command(make_request("gzip", parameters), QUEUE, settings, Kind(disposable))
+    settings = Worker(proposed_pocket=pocket)
+    return build_command(make_request("gzip", parameters), QUEUE, settings, Kind(disposable), limits)
 
 
 def archive_options(parameters: dict[str, Any], **more: Any) -> list[str]:

@@ -133,6 +133,15 @@ def test_watchdog_ends_a_run_that_is_silent_beyond_every_limit(tmp_path: Path) -
     patient.look()
 
 
+def test_watchdog_ends_a_run_that_takes_too_long_however_much_it_says(tmp_path: Path) -> None:
+    watchdog = Watchdog(tmp_path, Timeouts(run=0))
+    time.sleep(1.05)
+    watchdog.heard()
+    with pytest.raises(TestbedError, match="longer than 0 s in all") as caught:
+        watchdog.look()
+    assert "long_tests" in caught.value.resolution
+
+
 def test_sources_file() -> None:
     sources = (
         AptSource("http://archive.example.org/debian", "bookworm", ("contrib", "main")),
