@@ -7,11 +7,13 @@ import logging
 import threading
 from collections.abc import Callable
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from testyard.errors import TestyardError
 
 log = logging.getLogger(__name__)
+
+
+#: Seconds after which what failed is tried again, if its interval is longer.
+_PAUSE = 10.0
 
 
 class Periodic:
@@ -31,13 +33,16 @@ class Periodic:
     def run(self) -> None:
         """Go on until `stop` is called."""
         while not self._stop.is_set():
-            try:
-                self._action()
-                self.problem = ""
-            except (TestyardError, SQLAlchemyError) as error:
-                self.problem = f"{self._name}: {str(error).partition(chr(10))[0]}"
-                log.warning("%s", self.problem)
-            except Exception:  # the outermost place: a bug must not end the work for good
-                self.problem = f"{self._name}: a bug; see the log"
-                log.exception("%s: a bug; trying again", self._name)
-            self._stop.wait(self._interval)
+            self._act()
+            self._stop.wait(min(self._interval, _PAUSE) if self.problem else self._interval)
+
+    def _act(self) -> None:
+        try:
+            self._action()
+            self.problem = ""
+        except TestyardError as error:
+            self.problem = f"{self._name}: {error.brief}"
+            log.warning("%s", self.problem)
+        except Exception:  # the outermost place: a bug must not end the work for good
+            self.problem = f"{self._name}: a bug; see the log"
+            log.exception("%s: a bug; trying again", self._name)

@@ -8,12 +8,14 @@ import logging
 from starlette.applications import Starlette
 
 from functions.asgi import Background, function_app
+from functions.index.claims import end_finished
 from functions.index.indexer import Indexer
 from functions.periodic import Periodic
+from functions.tables import Tables
 from testyard.adapters.amqp import INDEX_QUEUE
 from testyard.adapters.consumer import Consumer
 from testyard.adapters.swift import SwiftStore
-from testyard.index import open_index
+from testyard.index import index_engine
 from testyard.settings import load_settings
 
 log = logging.getLogger(__name__)
@@ -24,17 +26,25 @@ def create_app() -> Starlette:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     settings = load_settings()
-    engine = open_index(settings.database.url.get_secret_value(), writer=True)
+    engine = index_engine(settings.database.url.get_secret_value(), writer=True)
+    tables = Tables(engine)
     # a store connection serves one thread
     by_event = Indexer(SwiftStore(settings.store), engine)
-    by_sweep = Indexer(SwiftStore(settings.store), engine)
-    consumer = Consumer(settings.broker.url.get_secret_value(), INDEX_QUEUE, by_event.on_completion)
+    store = SwiftStore(settings.store)
+    by_sweep = Indexer(store, engine)
+
+    def on_completion(body: bytes) -> None:
+        tables.ensure()
+        by_event.on_completion(body)
 
     def sweep() -> None:
-        found = by_sweep.sweep()
-        if found:
+        tables.ensure()
+        if found := by_sweep.sweep():
             log.info("the sweep found %d runs that no message told of", found)
+        if ended := end_finished(store, engine):
+            log.info("the sweep found the end of %d requests that no message told of", ended)
 
+    consumer = Consumer(settings.broker.url.get_secret_value(), INDEX_QUEUE, on_completion)
     sweeper = Periodic("sweep", settings.index.sweep_interval, sweep)
     return function_app(
         [

@@ -7,11 +7,11 @@ import logging
 
 import pika
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 
 from functions.asgi import Background, function_app
 from functions.periodic import Periodic
+from functions.tables import Tables
 from testyard.adapters.amqp import (
     STATUS_QUEUE,
     broker_errors,
@@ -20,9 +20,8 @@ from testyard.adapters.amqp import (
     queue_length,
 )
 from testyard.adapters.consumer import Consumer
-from testyard.errors import TestyardError
 from testyard.event import Event
-from testyard.index import open_index
+from testyard.index import index_engine, index_errors
 from testyard.index.write import apply_event, set_queue_lengths
 from testyard.queue import DEAD_LETTERS
 from testyard.settings import Settings, load_settings
@@ -41,7 +40,7 @@ class QueueWatch:
         self._connection: pika.BlockingConnection | None = None
 
     def look(self) -> None:
-        """Enter the lengths of all queues. Raises BrokerError, SQLAlchemyError."""
+        """Enter the lengths of all queues. Raises BrokerError, TestyardError."""
         lengths = []
         with broker_errors("look at the queues"):
             connection = self._connected()
@@ -49,7 +48,7 @@ class QueueWatch:
                 found = queue_length(connection, name)
                 if found:
                     lengths.append((name, *found))
-        with self._engine.begin() as database:
+        with index_errors(), self._engine.begin() as database:
             set_queue_lengths(database, lengths)
 
     def _connected(self) -> pika.BlockingConnection:
@@ -64,19 +63,22 @@ def create_app() -> Starlette:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     settings = load_settings()
-    engine = open_index(settings.database.url.get_secret_value(), writer=True)
+    engine = index_engine(settings.database.url.get_secret_value(), writer=True)
+    tables = Tables(engine)
+    watch = QueueWatch(settings, engine)
 
     def on_event(body: bytes) -> None:
         event = Event.from_bytes(body)
-        try:
-            with engine.begin() as connection:
-                apply_event(connection, event)
-        except SQLAlchemyError as error:
-            raise TestyardError(f"index: {type(error).__name__}") from error
+        tables.ensure()
+        with index_errors(), engine.begin() as connection:
+            apply_event(connection, event)
+
+    def look() -> None:
+        tables.ensure()
+        watch.look()
 
     consumer = Consumer(settings.broker.url.get_secret_value(), STATUS_QUEUE, on_event)
-    watch = QueueWatch(settings, engine)
-    looker = Periodic("queues", _LOOK_INTERVAL, watch.look)
+    looker = Periodic("queues", _LOOK_INTERVAL, look)
     return function_app(
         [
             Background("events", consumer.run, consumer.stop, lambda: consumer.problem),

@@ -1,7 +1,18 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """How a run is found: a database that can be thrown away and filled again from the store."""
 
-from testyard.index.engine import open_index
-from testyard.index.rows import QueueRow, RequestRow, RequestState, RunRow, SubtestRow
+from testyard.index.engine import create_tables, index_engine, index_errors, open_index
+from testyard.index.rows import OpenRequest, QueueRow, RequestRow, RequestState, RunRow, SubtestRow
 
-__all__ = ["QueueRow", "RequestRow", "RequestState", "RunRow", "SubtestRow", "open_index"]
+__all__ = [
+    "OpenRequest",
+    "QueueRow",
+    "RequestRow",
+    "RequestState",
+    "RunRow",
+    "SubtestRow",
+    "create_tables",
+    "index_engine",
+    "index_errors",
+    "open_index",
+]

@@ -8,14 +8,21 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, literal, select
 
-from testyard.index.rows import QueueRow, RequestRow, RequestState, RunRow, SubtestRow
+from testyard.errors import ResultError
+from testyard.index.rows import OpenRequest, QueueRow, RequestRow, RequestState, RunRow, SubtestRow
 from testyard.index.schema import queue_length, request, run, subtest
 from testyard.run import PhaseTime
+from testyard.store import RunPath, pool_prefix
+
+#: What lists show of a run: not the columns that may be large. Whole runs are asked for one by one.
+_LISTED_RUN = tuple(column for column in run.c if column.name not in ("phases", "facts"))
+_LISTED_REQUEST = tuple(column for column in request.c if column.name != "log_tail")
 
 
 def latest_runs(connection: Connection, *, limit: int = 50) -> tuple[RunRow, ...]:
-    """The runs that were completed last, newest first."""
-    return _runs(connection, select(run).order_by(run.c.completed.desc(), run.c.id.desc()).limit(limit))
+    """The runs that were completed last, newest first, without phases and facts."""
+    query = select(*_LISTED_RUN).order_by(run.c.completed.desc(), run.c.id.desc()).limit(limit)
+    return _runs(connection, query)
 
 
 def package_runs(
@@ -26,8 +33,8 @@ def package_runs(
     architecture: str | None = None,
     limit: int = 100,
 ) -> tuple[RunRow, ...]:
-    """A source package's runs, newest first."""
-    query = select(run).where(run.c.source == source)
+    """A source package's runs, newest first, without phases and facts."""
+    query = select(*_LISTED_RUN).where(run.c.source == source)
     if release:
         query = query.where(run.c.release == release)
     if architecture:
@@ -36,7 +43,10 @@ def package_runs(
 
 
 def package_matrix(connection: Connection, source: str) -> tuple[RunRow, ...]:
-    """The newest run of a source package on each release and architecture, without other archives."""
+    """The newest run of a package on each release and architecture, without phases and facts.
+
+    Runs with other archives are left out.
+    """
     # a run with other archives says nothing of the release; its container has a longer name
     own = run.c.container == literal("autopkgtest-") + run.c.release
     newest = (
@@ -46,7 +56,7 @@ def package_matrix(connection: Connection, source: str) -> tuple[RunRow, ...]:
         .subquery()
     )
     query = (
-        select(run)
+        select(*_LISTED_RUN)
         .join(
             newest,
             (run.c.release == newest.c.release)
@@ -60,13 +70,26 @@ def package_matrix(connection: Connection, source: str) -> tuple[RunRow, ...]:
 
 
 def find_runs(connection: Connection, reference: str) -> tuple[RunRow, ...]:
-    """Runs with this request id, run id or path, with their tests, newest first."""
-    run_id = reference.rstrip("/").rsplit("/", 1)[-1]
-    query = select(run).where((run.c.request_id == reference) | (run.c.run_id == run_id))
-    found = _runs(connection, query.order_by(run.c.completed.desc()).limit(20))
+    """Runs with this request id, run id or path, with their tests, newest first (20 at most)."""
     if "/" in reference.rstrip("/"):
-        found = tuple(row for row in found if str(row.path) == reference.rstrip("/"))
+        return _runs_at(connection, reference)
+    query = select(run).where((run.c.request_id == reference) | (run.c.run_id == reference.rstrip("/")))
+    found = _runs(connection, query.order_by(run.c.completed.desc(), run.c.id.desc()).limit(20))
     return tuple(with_subtests(connection, row) for row in found)
+
+
+def _runs_at(connection: Connection, reference: str) -> tuple[RunRow, ...]:
+    try:
+        path = RunPath.parse(reference)
+    except ResultError:
+        return ()
+    query = select(run).where(
+        run.c.source == path.source,
+        run.c.release == path.release,
+        run.c.architecture == path.architecture,
+        run.c.run_id == str(path.run_id),
+    )
+    return tuple(with_subtests(connection, row) for row in _runs(connection, query.order_by(run.c.container)))
 
 
 def with_subtests(connection: Connection, row: RunRow) -> RunRow:
@@ -83,13 +106,22 @@ def with_subtests(connection: Connection, row: RunRow) -> RunRow:
 
 
 def requests_in(
-    connection: Connection, states: Sequence[RequestState], *, package: str | None = None, limit: int = 200
+    connection: Connection,
+    states: Sequence[RequestState],
+    *,
+    package: str | None = None,
+    limit: int = 200,
+    with_logs: bool = False,
 ) -> tuple[RequestRow, ...]:
-    """Requests in these states (of one package), the longest known first."""
-    query = select(request).where(request.c.state.in_([str(state) for state in states]))
+    """Requests in these states (of one package), the longest known first; ``log_tail`` if asked for."""
+    query = select(*(request.c if with_logs else _LISTED_REQUEST)).where(
+        request.c.state.in_([str(state) for state in states])
+    )
     if package is not None:
         query = query.where(request.c.package == package)
-    query = query.order_by(request.c.accepted, request.c.taken).limit(limit)
+    # databases differ in where an unknown time sorts
+    since = func.coalesce(request.c.accepted, request.c.taken, request.c.updated)
+    query = query.order_by(since, request.c.request_id).limit(limit)
     return tuple(_request_row(found) for found in connection.execute(query))
 
 
@@ -105,10 +137,25 @@ def queue_lengths(connection: Connection) -> tuple[QueueRow, ...]:
     return tuple(QueueRow(*found) for found in rows)
 
 
-def known_run_ids(connection: Connection, container: str, *, since: str = "") -> frozenset[str]:
-    """The paths (release/arch/prefix/source/run_id) of a container's runs that the index holds."""
-    query = select(run).where(run.c.container == container, run.c.run_id >= since)
-    return frozenset(str(row.path) for row in _runs(connection, query))
+def missing_runs(connection: Connection, container: str, paths: Sequence[str]) -> tuple[str, ...]:
+    """Those of the paths (release/arch/prefix/source/run_id) that the index lacks; ask for 1000 at most."""
+    run_ids = [path.rpartition("/")[2] for path in paths]
+    query = select(run.c.release, run.c.architecture, run.c.source, run.c.run_id).where(
+        run.c.container == container, run.c.run_id.in_(run_ids)
+    )
+    known = {
+        f"{release}/{architecture}/{pool_prefix(source)}/{source}/{run_id}"
+        for release, architecture, source, run_id in connection.execute(query)
+    }
+    return tuple(path for path in paths if path not in known)
+
+
+def open_requests(connection: Connection, *, before: float) -> tuple[OpenRequest, ...]:
+    """The requests that wait or run and of which nothing was told since ``before`` (Unix time)."""
+    query = select(request.c.request_id, request.c.queue, request.c.package).where(
+        request.c.state.in_([str(RequestState.QUEUED), str(RequestState.RUNNING)]), request.c.updated < before
+    )
+    return tuple(OpenRequest(*found) for found in connection.execute(query))
 
 
 def _runs(connection: Connection, query: Select[Any]) -> tuple[RunRow, ...]:
@@ -119,12 +166,12 @@ def _run_row(found: Row[Any]) -> RunRow:
     values = dict(found._mapping)
     del values["id"]
     values["triggers"] = tuple(values["triggers"].split())
-    values["phases"] = tuple(PhaseTime.from_json(item) for item in values["phases"])
+    values["phases"] = tuple(PhaseTime.from_json(item) for item in values.get("phases", ()))
     return RunRow(**values)
 
 
 def _request_row(found: Row[Any]) -> RequestRow:
-    values = dict(found._mapping)
+    values = {"log_tail": "", **found._mapping}
     values["state"] = RequestState(values["state"])
     values["phases"] = tuple(PhaseTime.from_json(item) for item in values["phases"])
     return RequestRow(**values)

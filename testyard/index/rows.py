@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -25,7 +25,10 @@ class SubtestRow:
 
 @dataclass(frozen=True)
 class RunRow:
-    """One stored run. ``duration`` is in seconds; ``subtests`` only where one run was asked for."""
+    """One stored run. ``duration`` is in seconds.
+
+    ``phases``, ``facts`` and ``subtests`` are empty in lists: they are told where one run is asked for.
+    """
 
     container: str
     release: str
@@ -40,8 +43,8 @@ class RunRow:
     exit_code: int
     duration: int
     completed: float
-    phases: tuple[PhaseTime, ...]
-    facts: Mapping[str, Any]
+    phases: tuple[PhaseTime, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
     subtests: tuple[SubtestRow, ...] = ()
 
     @property
@@ -94,6 +97,15 @@ class RequestRow:
     def queue_name(self) -> QueueName:
         """Context, release and architecture. Raises RequestError for a queue not of ours."""
         return QueueName.parse(self.queue)
+
+
+@dataclass(frozen=True)
+class OpenRequest:
+    """A request that is not known to have ended."""
+
+    request_id: str
+    queue: str
+    package: str
 
 
 @dataclass(frozen=True)

@@ -7,31 +7,29 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, case, select, update
 
 from testyard.event import Event, EventKind
+from testyard.index import limits
 from testyard.index.engine import insert_for
 from testyard.index.rows import RequestState
 from testyard.index.schema import queue_length, request, run, subtest
 from testyard.result import Result
-from testyard.run import Phase, PhaseTime, RunId
+from testyard.run import Phase, PhaseTime
 from testyard.store import RunPath
-
-#: Test code writes summary and testinfo: of what it wrote the index takes no more.
-MOST_SUBTESTS = 1000
-LONGEST_TEXT = 500
 
 #: How much of a running test's log the index keeps, in characters; the rest is in the store later.
 LOG_TAIL = 32 * 1024
 
 
 def record_run(connection: Connection, container: str, path: RunPath, result: Result) -> bool:
-    """Enter a run and its tests; False if it was there already.
+    """Enter a run and its tests, and end its request; False if it was there already.
 
     Raises ResultError if the run id holds no valid time.
     """
     insert = insert_for(connection.dialect)
     completed = path.run_id.time.timestamp()
+    request_id = _request_id(result)
     statement = (
         insert(run)
         .values(
@@ -40,16 +38,16 @@ def record_run(connection: Connection, container: str, path: RunPath, result: Re
             architecture=path.architecture,
             source=path.source,
             run_id=str(path.run_id),
-            version=result.version,
-            triggers=" ".join(result.triggers),
-            env=_shown_env(result),
-            requester=result.requester,
-            request_id=result.request_id,
+            version=limits.text(result.version),
+            triggers=limits.joined(result.triggers, " "),
+            env=limits.joined(_shown_env(result), ","),
+            requester=None if result.requester is None else limits.text(result.requester),
+            request_id=request_id,
             exit_code=result.exit_code,
             duration=result.duration,
             completed=completed,
-            phases=[phase.to_json() for phase in result.phases],
-            facts={**_testbed_facts(result), **dict(result.worker)},
+            phases=limits.phases(result.phases),
+            facts=limits.facts({**_testbed_facts(result), **dict(result.worker)}),
         )
         .on_conflict_do_nothing()
         .returning(run.c.id)
@@ -58,8 +56,10 @@ def record_run(connection: Connection, container: str, path: RunPath, result: Re
     if run_key is None:
         return False
     _record_subtests(connection, run_key, result)
-    if result.request_id:
-        _close_request(connection, result.request_id, container, path)
+    if request_id:
+        end_request(
+            connection, request_id, package=path.source, ended=completed, container=container, path=str(path)
+        )
     return True
 
 
@@ -69,23 +69,49 @@ def _record_subtests(connection: Connection, run_key: int, result: Result) -> No
         {
             "run": run_key,
             "position": position,
-            "name": test.name[:LONGEST_TEXT],
+            "name": limits.text(test.name),
             "outcome": test.outcome,
-            "reason": test.reason[:LONGEST_TEXT],
+            "reason": limits.text(test.reason),
             "seconds": seconds.get(test.name),
         }
-        for position, test in enumerate(result.subtests[:MOST_SUBTESTS])
+        for position, test in enumerate(result.subtests[: limits.MOST_SUBTESTS])
     ]
     if rows:
         connection.execute(subtest.insert(), rows)
 
 
-def _close_request(connection: Connection, request_id: str, container: str, path: RunPath) -> None:
-    connection.execute(
-        update(request)
-        .where(request.c.request_id == request_id)
-        .values(state=str(RequestState.DONE), container=container, path=str(path), log_tail="")
+def end_request(
+    connection: Connection,
+    request_id: str,
+    *,
+    package: str,
+    ended: float,
+    container: str | None = None,
+    path: str | None = None,
+) -> None:
+    """Note that a request has its result; ``ended`` is Unix time, a private one has no place.
+
+    Its row is made if it is not there: an event that another process enters at the same moment then
+    meets it, and cannot leave the request waiting for ever.
+    """
+    insert = insert_for(connection.dialect)
+    done: dict[str, str | None] = {"state": str(RequestState.DONE), "log_tail": "", "reason": ""}
+    if path is not None:
+        done |= {"container": container, "path": path}
+    statement = insert(request).values(
+        request_id=request_id, queue="", package=package, updated=ended, **done
     )
+    told = statement.excluded.updated
+    later = case((request.c.updated < told, told), else_=request.c.updated)
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=["request_id"], set_={**done, "updated": later})
+    )
+
+
+def _request_id(result: Result) -> str | None:
+    # an id that no request can have is none; the run is worth entering all the same
+    found = result.request_id
+    return found if found and len(found) <= limits.LONGEST_TEXT and "\0" not in found else None
 
 
 def _testbed_facts(result: Result) -> dict[str, Any]:
@@ -93,10 +119,10 @@ def _testbed_facts(result: Result) -> dict[str, Any]:
     return {key: result.testinfo[key] for key in keys if key in result.testinfo}
 
 
-def _shown_env(result: Result) -> str:
+def _shown_env(result: Result) -> list[str]:
     environment = result.testinfo.get("custom_environment")
     items = environment if isinstance(environment, list) else []
-    return ",".join(str(item) for item in items if not str(item).startswith("ADT_TEST_TRIGGERS="))
+    return [str(item) for item in items if not str(item).startswith("ADT_TEST_TRIGGERS=")]
 
 
 def apply_event(connection: Connection, event: Event) -> None:
@@ -104,46 +130,41 @@ def apply_event(connection: Connection, event: Event) -> None:
 
     State, worker, place and reason come out the same in whatever order the steps are told, and how
     often. The live part (phases, log, attempts) may lack what was told too late.
+    Raises ResultError if the event's id, queue, package or parameters are longer than any real one.
     """
     _ensure_request(connection, event)
     known = connection.execute(
         select(request).where(request.c.request_id == event.request_id).with_for_update()
     ).one()
-    changes = {**_description(event), **_changes(dict(known._mapping), event)}
+    changes = {**_description(known.queue, event), **_changes(dict(known._mapping), event)}
     if changes:
         connection.execute(update(request).where(request.c.request_id == event.request_id).values(**changes))
 
 
 def _ensure_request(connection: Connection, event: Event) -> None:
     insert = insert_for(connection.dialect)
-    statement = (
+    connection.execute(
         insert(request)
         .values(
-            request_id=event.request_id,
-            queue=event.queue,
-            package=event.package,
+            request_id=limits.key("request_id", event.request_id),
+            queue=limits.key("queue", event.queue),
+            package=limits.key("package", event.package),
             state=str(RequestState.QUEUED),
             updated=event.time,
         )
         .on_conflict_do_nothing()
-        .returning(request.c.request_id)
     )
-    if connection.execute(statement).scalar() is None:
-        return
-    # its run may be here before anything was heard of it
-    stored = connection.execute(select(run).where(run.c.request_id == event.request_id).limit(1)).first()
-    if stored is not None:
-        path = RunPath(stored.release, stored.architecture, stored.source, RunId(stored.run_id))
-        _close_request(connection, event.request_id, stored.container, path)
 
 
-def _description(event: Event) -> dict[str, Any]:
-    """What does not change from step to step; a rejected body may have hidden it."""
+def _description(queue: str, event: Event) -> dict[str, Any]:
+    """What does not change from step to step; a rejected body, or the run itself, may not have told it."""
     found: dict[str, Any] = {}
+    if not queue:
+        found["queue"] = limits.key("queue", event.queue)
     if event.package:
-        found["package"] = event.package
+        found["package"] = limits.key("package", event.package)
     if event.data.get("parameters"):
-        found["parameters"] = event.data["parameters"]
+        found["parameters"] = limits.parameters(event.data["parameters"])
     if event.kind is EventKind.ACCEPTED:
         found["accepted"] = event.time
     return found
@@ -177,7 +198,7 @@ def _taken(known: Mapping[str, Any], event: Event) -> dict[str, Any]:
     return {
         "state": str(RequestState.RUNNING),
         "taken": event.time,
-        "worker": str(event.data.get("worker", "")),
+        "worker": limits.text(str(event.data.get("worker", ""))),
         "attempt": known["attempt"] + 1,
         "phases": [],
         "log_tail": "",
@@ -189,11 +210,12 @@ def _taken(known: Mapping[str, Any], event: Event) -> dict[str, Any]:
 def _phase(known: Mapping[str, Any], event: Event) -> dict[str, Any]:
     if known["state"] != RequestState.RUNNING:
         return {}
-    told = PhaseTime.from_json(event.data)
+    told = limits.phase(PhaseTime.from_json(event.data))
     phases = {_phase_key(phase): phase for phase in map(PhaseTime.from_json, known["phases"])}
     if told.seconds is not None or _phase_key(told) not in phases:  # its end may be told before its start
         phases[_phase_key(told)] = told
-    return {"phases": [phase.to_json() for phase in sorted(phases.values(), key=lambda p: p.started)]}
+    newest = sorted(phases.values(), key=lambda p: p.started)[-limits.MOST_PHASES :]
+    return {"phases": limits.phases(newest)}
 
 
 def _phase_key(phase: PhaseTime) -> tuple[Phase, str | None, float]:
@@ -220,11 +242,15 @@ def _stored(known: Mapping[str, Any], event: Event) -> dict[str, Any]:
 
 
 def _returned(_known: Mapping[str, Any], event: Event) -> dict[str, Any]:
-    return {"state": str(RequestState.QUEUED), "reason": str(event.data.get("reason") or "given back")}
+    return {"state": str(RequestState.QUEUED), "reason": _reason(event) or "given back"}
 
 
 def _rejected(_known: Mapping[str, Any], event: Event) -> dict[str, Any]:
-    return {"state": str(RequestState.REJECTED), "reason": str(event.data.get("reason", ""))}
+    return {"state": str(RequestState.REJECTED), "reason": _reason(event)}
+
+
+def _reason(event: Event) -> str:
+    return limits.text(str(event.data.get("reason") or ""))
 
 
 _CHANGES = {
@@ -239,7 +265,7 @@ _CHANGES = {
 def set_queue_lengths(connection: Connection, lengths: Sequence[tuple[str, int, int]]) -> None:
     """Enter what was seen just now: queue, messages, consumers each."""
     insert = insert_for(connection.dialect)
-    for queue, messages, consumers in lengths:
+    for queue, messages, consumers in sorted(lengths):  # two that lock rows in one order cannot deadlock
         values = {"messages": messages, "consumers": consumers, "updated": time.time()}
         connection.execute(
             insert(queue_length)

@@ -39,6 +39,7 @@ class RunningPage(Page):
 def running(query: Query) -> RunningPage:
     """What runs and waits now."""
     queues = queue_views(read.queue_lengths(query.index))
-    views = request_views(read.requests_in(query.index, [RequestState.RUNNING], limit=MOST), query.places)
+    rows = read.requests_in(query.index, [RequestState.RUNNING], limit=MOST, with_logs=True)
+    views = request_views(rows, query.places)
     waiting = request_views(read.requests_in(query.index, [RequestState.QUEUED], limit=MOST), query.places)
     return RunningPage(running=views, queued=waiting, queues=queues, table=QueueTable.of(queues, empty=True))

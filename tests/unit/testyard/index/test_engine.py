@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import threading
 import traceback
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, inspect, text
@@ -16,10 +15,9 @@ from testyard.index.schema import metadata
 from testyard.index.write import set_queue_lengths
 
 
-def test_a_writer_makes_the_tables_and_may_come_again(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/index.db"
+def test_a_writer_makes_the_tables_and_may_come_again(database: str) -> None:
     for _ in range(2):
-        engine = open_index(url, writer=True)
+        engine = open_index(database, writer=True)
         assert set(inspect(engine).get_table_names()) == set(metadata.tables)
         engine.dispose()
 
@@ -43,7 +41,7 @@ def test_no_database_names_the_key_and_no_secret(url: str) -> None:
 
 
 def test_readers_do_not_wait_for_a_writer(engine: Engine) -> None:
-    reader = open_index(str(engine.url))
+    reader = open_index(engine.url.render_as_string(hide_password=False))
     with engine.begin() as writing:
         set_queue_lengths(writing, [("q", 1, 0)])
         with reader.connect() as reading:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 
 from testyard.errors import RequestError
 from testyard.event import Event, EventKind
-from testyard.index import RequestRow, RequestState, open_index, read
+from testyard.index import RequestRow, RequestState, read
 from testyard.index.write import LOG_TAIL, apply_event, record_run
 from testyard.result import Result
 from testyard.run import Phase, PhaseTime, RunId
@@ -88,19 +88,20 @@ STORIES: list[tuple[Event, ...]] = [
 
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: str(story[-1].kind) + str(len(story)))
-def test_any_order_and_twice_ends_the_same(engine: Engine, story: tuple[Event, ...]) -> None:
+def test_any_order_and_twice_ends_the_same(shared: Engine, story: tuple[Event, ...]) -> None:
     endings = set()
     for order in permutations(story):
         for told in (order, (*order, *order[::-1])):
-            with engine.connect() as connection:
+            with shared.connect() as connection:
                 found = row(connection, *told)
                 taken = (found.taken, found.worker) if found.state is RequestState.RUNNING else ()
                 endings.add(repr((state(found), taken)))
                 connection.rollback()
-    with engine.connect() as connection:
+    with shared.connect() as connection:
         found = row(connection, *story)
         assert found.accepted == 10
         assert found.package == "gzip"
+        connection.rollback()
     assert len(endings) == 1, endings
 
 
@@ -200,11 +201,6 @@ EVENTS = st.builds(
     reason=st.text(st.characters(exclude_categories=["Cs"]), max_size=5),
     worker=st.sampled_from(["w1", "w2"]),
 )
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    return open_index(f"sqlite:///{tmp_path_factory.mktemp('index')}/index.db", writer=True)
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -150,11 +150,12 @@ def test_the_matrix_has_the_newest_of_each(index: Connection) -> None:
 
 def test_what_the_sweep_asks(index: Connection) -> None:
     fill(index)
-    assert len(read.known_run_ids(index, CONTAINER)) == 11
-    assert read.known_run_ids(index, CONTAINER, since="20260109") == {
-        "noble/amd64/o/other/20260109_000000_abcde@"
-    }
-    assert read.known_run_ids(index, "autopkgtest-nosuch") == frozenset()
+    known = [str(row.path) for row in read.latest_runs(index) if row.container == CONTAINER]
+    assert len(known) == 11
+    new = ["noble/amd64/d/demo/20260109_000000_abcde@", "noble/i386/o/other/20260109_000000_abcde@", "odd"]
+    assert read.missing_runs(index, CONTAINER, [*known, *new]) == tuple(new)
+    assert read.missing_runs(index, "autopkgtest-nosuch", known[:1]) == tuple(known[:1])
+    assert read.missing_runs(index, CONTAINER, []) == ()
 
 
 def test_queue_lengths_are_replaced(index: Connection) -> None:
