@@ -9,12 +9,11 @@ import time
 
 import httpx
 import pytest
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 
 from functions.asgi import Background, function_app
 from functions.periodic import Periodic
-from testyard.errors import StoreError
+from testyard.errors import StoreError, TestyardError
 
 
 def client_of(app: Starlette) -> httpx.AsyncClient:
@@ -71,7 +70,7 @@ def test_work_that_ended_by_a_bug_is_unhealthy() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [StoreError("store: away", details="more"), SQLAlchemyError("locked\nlong story")]
+    "error", [StoreError("store: away", details="more"), TestyardError("index: away", resolution="x")]
 )
 def test_a_failure_is_remembered_until_the_next_success(error: Exception) -> None:
     failures = [error, error]

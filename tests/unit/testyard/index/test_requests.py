@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine
 from testyard.errors import RequestError
 from testyard.event import Event, EventKind
 from testyard.index import RequestRow, RequestState, read
-from testyard.index.write import LOG_TAIL, apply_event, record_run
+from testyard.index.write import LOG_TAIL, apply_event, end_request, record_run
 from testyard.result import Result
 from testyard.run import Phase, PhaseTime, RunId
 from testyard.store import RunPath
@@ -161,16 +161,65 @@ def test_a_private_runs_end_has_no_place(index: Connection) -> None:
     )
 
 
-@pytest.mark.parametrize("first", ["run", "events"])
-def test_a_stored_run_ends_its_request(index: Connection, first: str) -> None:
-    result = Result(exit_code=0, source="gzip", request_id=ID)
-    if first == "run":
-        record_run(index, "autopkgtest-noble", PATH, result)
-    row(index, ACCEPTED, TAKEN)
-    if first == "events":
-        record_run(index, "autopkgtest-noble", PATH, result)
+def enter_run(index: Connection) -> None:
+    record_run(index, "autopkgtest-noble", PATH, Result(exit_code=0, source="gzip", request_id=ID))
+
+
+SHORT = [story for story in STORIES if len(story) < 4]
+
+
+@pytest.mark.parametrize("story", SHORT, ids=lambda story: str(story[-1].kind) + str(len(story)))
+def test_a_stored_run_ends_its_request_in_any_order(shared: Engine, story: tuple[Event, ...]) -> None:
+    for order in permutations((None, *story)):
+        for steps in (order, (*order, *order[::-1])):
+            with shared.connect() as connection:
+                for step in steps:
+                    if step is None:
+                        enter_run(connection)
+                    else:
+                        apply_event(connection, step)
+                found = row(connection)
+                connection.rollback()
+            assert state(found) == (
+                RequestState.DONE,
+                10,
+                PARAMETERS,
+                "gzip",
+                "autopkgtest-noble",
+                str(PATH),
+                "",
+            ), steps
+            assert (found.queue, found.log_tail) == ("debci-noble-amd64", "")
+            assert found.updated == PATH.run_id.time.timestamp()
+
+
+def test_a_run_of_which_no_event_was_told_has_its_request(index: Connection) -> None:
+    enter_run(index)
     found = row(index)
-    assert (found.state, found.container, found.path) == (RequestState.DONE, "autopkgtest-noble", str(PATH))
+    assert (found.state, found.package, found.queue, found.parameters) == (RequestState.DONE, "gzip", "", {})
+    assert (found.container, found.path) == ("autopkgtest-noble", str(PATH))
+    assert read.open_requests(index, before=1e12) == ()
+
+
+def test_the_end_of_a_private_run_has_no_place(index: Connection) -> None:
+    row(index, ACCEPTED, TAKEN)
+    end_request(index, ID, package="private-test", ended=15)
+    found = row(index)
+    assert (found.state, found.container, found.path, found.updated) == (RequestState.DONE, None, None, 20)
+    enter_run(index)
+    end_request(index, ID, package="private-test", ended=15)
+    assert row(index).path == str(PATH)
+
+
+def test_open_requests_are_the_silent_ones(index: Connection) -> None:
+    apply_event(index, event(EventKind.ACCEPTED, 10, "waits"))
+    for request_id, last in (("runs", 20.0), ("speaks", 40.0)):
+        apply_event(index, event(EventKind.TAKEN, last, request_id))
+    apply_event(index, event(EventKind.REJECTED, 10, "rejected"))
+    apply_event(index, event(EventKind.STORED, 10, "stored"))
+    found = read.open_requests(index, before=30)
+    assert sorted(each.request_id for each in found) == ["runs", "waits"]
+    assert {(each.queue, each.package) for each in found} == {("debci-noble-amd64", "gzip")}
 
 
 def test_requests_by_state(index: Connection) -> None:
@@ -182,6 +231,10 @@ def test_requests_by_state(index: Connection) -> None:
     both = (RequestState.QUEUED, RequestState.RUNNING)
     assert [found.request_id for found in read.requests_in(index, both, package="sed")] == ["id1", "id2"]
     assert len(read.requests_in(index, both, limit=1)) == 1
+    apply_event(index, event(EventKind.TAKEN, 15, "not accepted"))
+    apply_event(index, event(EventKind.REJECTED, 12, "never"))
+    found = read.requests_in(index, [*both, RequestState.REJECTED])
+    assert [row.request_id for row in found] == ["id1", "never", "not accepted", "id2", "id0"]
     assert read.requests_in(index, []) == ()
     assert read.find_request(index, "nosuch") is None
 
