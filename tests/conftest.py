@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Rules for all tests: in CI nothing is skipped."""
+"""Rules for all tests: in CI nothing is skipped. And the databases that an index may be."""
 
 from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable, Iterator
 
 import pytest
+
+from tests.postgres import Postgres, postgres_server
+
+#: Makes the address of an index without tables, a new one at each call.
+NewIndex = Callable[[], str]
 
 
 class SkipsFail:
@@ -43,3 +49,20 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(SkipsFail())
     logging.getLogger("pika").setLevel(logging.CRITICAL)  # its retries would bury a failure's report
     logging.getLogger("swiftclient").setLevel(logging.CRITICAL)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One server for all tests of a process."""
+    with postgres_server() as found:
+        yield found
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def new_index(
+    request: pytest.FixtureRequest, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
+) -> NewIndex:
+    """A test that asks for this runs on each database."""
+    if request.param == "postgresql":
+        return postgres.new_schema
+    return lambda: f"sqlite:///{tmp_path_factory.mktemp('index')}/index.db"

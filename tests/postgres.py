@@ -38,7 +38,7 @@ class Postgres:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._programs = _programs()
-        self._password = secrets.token_urlsafe(16)
+        self.password = secrets.token_urlsafe(16)
         self._schemas = 0
         self._process: subprocess.Popen[bytes] | None = None
         self.log = folder / "log"
@@ -53,7 +53,7 @@ class Postgres:
         """Make the cluster, with a password that stands in a file of mode 0600 only."""
         password_file = self._folder / "password"
         password_file.touch(0o600)
-        password_file.write_text(self._password)
+        password_file.write_text(self.password)
         _give(password_file)
         with self.log.open("ab") as log:
             subprocess.run(
@@ -107,7 +107,7 @@ class Postgres:
         found = URL.create(
             "postgresql+psycopg",
             username=_USER,
-            password=self._password,
+            password=self.password,
             database="postgres",
             query={"host": str(self._folder), **query},
         )
@@ -115,7 +115,7 @@ class Postgres:
 
     def _connect(self) -> psycopg.Connection[Any]:
         return psycopg.connect(
-            host=str(self._folder), user=_USER, password=self._password, dbname="postgres", autocommit=True
+            host=str(self._folder), user=_USER, password=self.password, dbname="postgres", autocommit=True
         )
 
     def _wait(self) -> None:

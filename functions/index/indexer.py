@@ -27,11 +27,15 @@ _PAGE = 500
 
 
 class Indexer:
-    """One store and one index; not for use by two threads at once."""
+    """One store and one index; not for use by two threads at once.
 
-    def __init__(self, store: Store, engine: Engine) -> None:
+    A sweep compares ``page`` of a container's runs with the index at a time.
+    """
+
+    def __init__(self, store: Store, engine: Engine, *, page: int = _PAGE) -> None:
         self._store = store
         self._engine = engine
+        self._page = page
         self._unreadable: set[str] = set()
 
     def on_completion(self, body: bytes) -> None:
@@ -55,8 +59,8 @@ class Indexer:
         found = 0
         for container in self._store.containers(prefix="autopkgtest-"):
             stored = self._stored(container)
-            for start in range(0, len(stored), _PAGE):
-                for entry in self._missing(container, stored[start : start + _PAGE]):
+            for start in range(0, len(stored), self._page):
+                for entry in self._missing(container, stored[start : start + self._page]):
                     found += self._try_enter(container, entry)
         return found
 

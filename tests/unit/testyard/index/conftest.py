@@ -3,31 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import Connection, Engine
 
-from tests.postgres import Postgres, postgres_server
+from tests.conftest import NewIndex
 from testyard.index import open_index
-
-#: An address of an index without tables, a new one at each call.
-NewIndex = Callable[[], str]
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    with postgres_server() as found:
-        yield found
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def new_index(
-    request: pytest.FixtureRequest, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
-) -> NewIndex:
-    if request.param == "postgresql":
-        return postgres.new_schema
-    return lambda: f"sqlite:///{tmp_path_factory.mktemp('index')}/index.db"
 
 
 @pytest.fixture

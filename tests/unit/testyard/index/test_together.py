@@ -10,7 +10,7 @@ from typing import TypeVar
 import pytest
 from sqlalchemy import Connection, Engine, func, inspect, select
 
-from tests.unit.testyard.index.conftest import NewIndex
+from tests.conftest import NewIndex
 from testyard.event import Event, EventKind
 from testyard.index import RequestState, open_index, read
 from testyard.index.schema import metadata, run, subtest
