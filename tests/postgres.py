@@ -102,16 +102,26 @@ class Postgres:
             connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
         return self.url(options=f"-csearch_path={name}")
 
+    def new_reader(self, schema: str) -> str:
+        """The address of a schema's tables for an account that may only read them."""
+        name = sql.Identifier(f"{schema}_reader")
+        password = secrets.token_urlsafe(16)
+        with self._connect() as connection:
+            for statement in (
+                "CREATE ROLE {name} LOGIN PASSWORD {password}",
+                "GRANT USAGE ON SCHEMA {schema} TO {name}",
+                "GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {name}",
+            ):
+                connection.execute(
+                    sql.SQL(statement).format(
+                        name=name, password=sql.Literal(password), schema=sql.Identifier(schema)
+                    )
+                )
+        return _address(self._folder, f"{schema}_reader", password, options=f"-csearch_path={schema}")
+
     def url(self, **query: str) -> str:
         """SQLAlchemy's address of its database ``postgres``, with the password."""
-        found = URL.create(
-            "postgresql+psycopg",
-            username=_USER,
-            password=self.password,
-            database="postgres",
-            query={"host": str(self._folder), **query},
-        )
-        return found.render_as_string(hide_password=False)
+        return _address(self._folder, _USER, self.password, **query)
 
     def _connect(self) -> psycopg.Connection[Any]:
         return psycopg.connect(
@@ -162,6 +172,13 @@ def postgres_server() -> Iterator[Postgres]:
     finally:
         server.stop()
         shutil.rmtree(folder)
+
+
+def _address(folder: Path, user: str, password: str, **query: str) -> str:
+    url = URL.create(
+        "postgresql+psycopg", user, password, database="postgres", query={"host": str(folder), **query}
+    )
+    return url.render_as_string(hide_password=False)
 
 
 def _programs() -> Path:

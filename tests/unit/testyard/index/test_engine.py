@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import threading
 import traceback
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, inspect, text
 
-from testyard.errors import SettingsError
-from testyard.index import open_index
+from tests.postgres import Postgres
+from testyard.errors import SettingsError, TestyardError
+from testyard.index import index_errors, open_index, read
 from testyard.index.schema import metadata
 from testyard.index.write import set_queue_lengths
 
@@ -70,3 +72,30 @@ def test_two_writers_wait_for_each_other(engine: Engine) -> None:
     assert failures == []
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM queue_length")).scalar() == 120
+
+
+def test_a_reader_needs_no_more_than_select(postgres: Postgres) -> None:
+    url = postgres.new_schema()
+    schema = url.rpartition("%3D")[2]
+    writer = open_index(url, writer=True)
+    with writer.begin() as connection:
+        set_queue_lengths(connection, [("q", 1, 0)])
+    reader = open_index(postgres.new_reader(schema))
+    with reader.connect() as connection:
+        assert [row.queue for row in read.queue_lengths(connection)] == ["q"]
+        assert read.latest_runs(connection) == ()
+    refused = pytest.raises(TestyardError, match="permission denied")
+    with refused, index_errors(), reader.begin() as connection:
+        set_queue_lengths(connection, [("q", 2, 0)])
+    for engine in (reader, writer):
+        engine.dispose()
+
+
+def test_a_writer_without_its_database_is_told_where_to_look(tmp_path: Path) -> None:
+    url = f"postgresql+psycopg://u:s3cret@/d?host={tmp_path}"
+    with pytest.raises(TestyardError, match=r"^index: OperationalError: ") as caught:
+        open_index(url, writer=True)
+    assert "database.url" in caught.value.resolution
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
+    with pytest.raises(TestyardError, match="unable to open database file"):
+        open_index(f"sqlite:///{tmp_path}/nosuch/index.db", writer=True)
