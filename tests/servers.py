@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Real servers for tests, each ended by its own pid:
 
-    with rabbit_node(tmp_path / "r") as rabbit:   # .url  .pid  .kill() .start() .stop()
+    with rabbit_node(tmp_path / "r") as rabbit:   # .url .tls_url  .pid  .kill() .start() .stop()
     with swift_server(tmp_path / "s") as swift:   # also .auth_url .user .key .public_url
 
 ``kill`` is SIGKILL, ``stop`` SIGTERM; both wait for the end. ``start`` returns when the server answers
-and keeps data, ports and passwords.
+and keeps data, ports and passwords. Within ``frozen()`` a server stands still.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -17,8 +19,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from tests.certificates import Authority
+from testyard.local.files import make_private_folder, write_private
 from testyard.local.health import check_part
 from testyard.local.parts import all_parts
+from testyard.local.ports import LOOPBACK, free_ports
 from testyard.local.state import STORE_USER, LocalState
 from testyard.local.swift_secrets import save_secrets
 
@@ -71,6 +76,15 @@ class Server:
         """SIGTERM; nothing when it does not run."""
         self._end(lambda process: process.terminate())
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop all its work, as a paused machine does; connections stay open."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+
     def _end(self, ask: Callable[[subprocess.Popen[bytes]], None]) -> None:
         process, self._process = self._process, None
         if process is None:
@@ -83,13 +97,46 @@ class Server:
             process.wait()
 
 
+_TLS_LISTENER = """\
+[{{rabbit, [
+  {{ssl_listeners, [{{"{address}", {port}}}]}},
+  {{ssl_options, [{{cacertfile, "{authority}"}}, {{certfile, "{certificate}"}}, {{keyfile, "{key}"}}]}}
+]}}].
+"""
+
+
 class Rabbit(Server):
-    """RabbitMQ."""
+    """RabbitMQ, with a second listener for TLS; its certificate is for 127.0.0.1 only."""
+
+    def __init__(self, state: LocalState) -> None:
+        super().__init__(state, "broker")
+        self.authority = Authority(state.path / "certificates")
+        self.tls_port = free_ports(1, avoid=state.ports.values())[0]
+        pair = self.authority.issue(LOOPBACK)
+        make_private_folder(state.path / "rabbitmq")
+        write_private(
+            state.path
+            / "rabbitmq"
+            / "advanced.config",  # RabbitMQ lays it over what the node's own file says
+            _TLS_LISTENER.format(
+                address=LOOPBACK,
+                port=self.tls_port,
+                authority=self.authority.file,
+                certificate=pair.certificate,
+                key=pair.key,
+            ),
+        )
 
     @property
     def url(self) -> str:
         """AMQP URL with the password."""
         return self.state.broker_url
+
+    def tls_url(self, authority: Path, host: str = LOOPBACK) -> str:
+        """AMQPS URL of one who trusts that authority."""
+        plain = f"{LOOPBACK}:{self.state.ports['broker']}"
+        url = self.url.replace("amqp://", "amqps://").replace(plain, f"{host}:{self.tls_port}")
+        return f"{url}?cacertfile={authority}"
 
 
 class Swift(Server):
@@ -127,7 +174,7 @@ AnyServer = TypeVar("AnyServer", bound=Server)
 @contextmanager
 def rabbit_node(path: Path) -> Iterator[Rabbit]:
     """A RabbitMQ node of its own in ``path`` (4 to 7 s to start: share it within a module)."""
-    server = Rabbit(_state(path), "broker")
+    server = Rabbit(_state(path))
     yield from _running(server)
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ import pika
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError, ChannelClosedByBroker, UnroutableError
 
+from testyard.adapters.tls import AUTHORITY_KEY, take_authority, trust
 from testyard.errors import BrokerError, SettingsError
 from testyard.event import COMPLETION_EXCHANGE, EVENTS_EXCHANGE, STATUS_EXCHANGE
 from testyard.queue import DEAD_LETTERS, QueueName
@@ -35,20 +37,23 @@ _PEEK_LIMIT = 1000
 
 
 def connection_parameters(url: str) -> pika.URLParameters:
-    """What pika needs, from an AMQP URI with vhost, port, TLS and heartbeat.
+    """What pika needs, from an AMQP URI with vhost, port, TLS, its authority, and heartbeat.
 
-    Raises SettingsError, without the URI in it, if it cannot be read.
+    Raises SettingsError, without the URI in it, if it or its authority's file cannot be read.
     """
     try:
         if not url.startswith(("amqp://", "amqps://")):
             raise ValueError("no such scheme")  # noqa: TRY301  pika takes any
-        parameters = pika.URLParameters(url)
+        rest, authority = take_authority(url)
+        parameters = pika.URLParameters(rest)
     except (ValueError, TypeError, AttributeError):
         # the cause may quote the address, and with it the password
         raise SettingsError(
             "broker.url: not an AMQP address",
             resolution="Write amqp[s]://user:password@host:port/vhost, reserved characters percent-encoded.",
         ) from None
+    if authority is not None:
+        parameters.ssl_options = _tls(parameters, authority)
     if parameters.heartbeat is None:
         parameters.heartbeat = 60
     parameters.blocked_connection_timeout = parameters.blocked_connection_timeout or 300
@@ -56,17 +61,42 @@ def connection_parameters(url: str) -> pika.URLParameters:
     return parameters
 
 
+def _tls(parameters: pika.URLParameters, authority: str) -> pika.SSLOptions:
+    if parameters.ssl_options is None:
+        raise SettingsError(
+            f"broker.url: {AUTHORITY_KEY} has no use without TLS",
+            resolution="Write amqps:// if the broker has a TLS listener, or leave the key out.",
+        )
+    return pika.SSLOptions(trust(authority))
+
+
 @contextmanager
 def broker_errors(action: str) -> Iterator[None]:
     """Turn pika's errors into BrokerError."""
     try:
         yield
+    except ssl.SSLCertVerificationError as error:
+        raise BrokerError(
+            f"broker: cannot {action}: its certificate is not accepted: {error.verify_message}",
+            resolution="Use the host name that the certificate is for; name the file of the authority that "
+            f"signed it in broker.url: …?{AUTHORITY_KEY}=/path/to/authority.pem",
+        ) from error
     except (AMQPError, OSError) as error:
         text = str(error) or "it does not answer"
         raise BrokerError(
             f"broker: cannot {action}: {text}",
             resolution="Does it run? testyard local status; testyard doctor",
         ) from error
+
+
+def connect(url: str) -> pika.BlockingConnection:
+    """A connection. Raises BrokerError, and SettingsError if the address is no good."""
+    return _open(connection_parameters(url))
+
+
+def _open(parameters: pika.URLParameters) -> pika.BlockingConnection:
+    with broker_errors("connect"):
+        return pika.BlockingConnection(parameters)
 
 
 class Publisher:
@@ -99,11 +129,24 @@ class Publisher:
         """An open channel in confirm mode. Raises BrokerError."""
         if self._channel is None or not self._channel.is_open:
             self.close()
-            with broker_errors("connect"):
-                self._connection = pika.BlockingConnection(self._parameters)
+            self._connection = _open(self._parameters)
+            with broker_errors("open a channel"):
                 self._channel = self._connection.channel()
                 self._channel.confirm_delivery()
         return self._channel
+
+    def serve(self) -> None:
+        """Answer the broker's heartbeats; never raises.
+
+        Whoever keeps an unused publisher calls it each second: the broker closes a connection that
+        is silent for two heartbeats. A dead one is dropped here, and opened again when next needed.
+        """
+        if self._connection is None:
+            return
+        try:
+            self._connection.process_data_events(time_limit=0)
+        except (AMQPError, OSError):
+            self.close()
 
     def publish_request(self, queue: QueueName, body: bytes, request_id: str | None = None) -> None:
         """Put a request into its queue; returns when the broker has it on disk.
@@ -140,6 +183,7 @@ class Publisher:
     def _publish(
         self, exchange: str, key: str, body: bytes, properties: pika.BasicProperties, *, mandatory: bool
     ) -> None:
+        self.serve()  # what the broker closed while nobody looked
         channel = self.channel()
         try:
             channel.basic_publish(exchange, key, body, properties, mandatory=mandatory)
@@ -204,8 +248,8 @@ class DeadLetter:
 
 def dead_letters(url: str) -> tuple[DeadLetter, ...]:
     """Look at the dead letters without taking them; at most the 1,000 oldest. Raises BrokerError."""
+    connection = connect(url)
     with broker_errors("read dead letters"):
-        connection = pika.BlockingConnection(connection_parameters(url))
         try:
             channel = connection.channel()
             return tuple(_peek(channel))

@@ -7,13 +7,12 @@ import logging
 import threading
 from collections.abc import Callable
 
-import pika
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError
 from pika.spec import Basic, BasicProperties
 
-from testyard.adapters.amqp import Publisher, check_consuming, connection_parameters
-from testyard.errors import BrokerError, ResultError, TestyardError
+from testyard.adapters.amqp import Publisher, check_consuming, connect
+from testyard.errors import ResultError, TestyardError
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +21,8 @@ class Consumer:
     """Hands each message of ``queue`` to ``handle`` and acknowledges it when that returns.
 
     A message whose handling raises ResultError can never work: it goes to the dead letters. After
-    any other TestyardError it goes back to the queue, and the loop pauses.
+    any other TestyardError it goes back to the queue, and the loop pauses. So it does after any other
+    exception, which is a bug of ours; if one comes of it again, it goes to the dead letters too.
     """
 
     def __init__(
@@ -45,17 +45,21 @@ class Consumer:
         while not self._stop.is_set():
             try:
                 self._consume()
-            except (AMQPError, OSError, BrokerError) as error:
-                self.problem = f"broker: {str(error) or type(error).__name__}"
-                log.warning("%s: %s; trying again", self._queue, self.problem)
-                self._stop.wait(self._pause)
+            except TestyardError as error:
+                self._pause_after(error.brief)
+            except (AMQPError, OSError) as error:
+                self._pause_after(f"broker: {str(error) or type(error).__name__}")
             except Exception:  # the outermost place: a bug must not leave the queue unread
-                self.problem = "a bug; see the log"
-                log.exception("%s: a bug; trying again", self._queue)
-                self._stop.wait(self._pause)
+                log.exception("%s: a bug", self._queue)
+                self._pause_after("a bug; see the log")
+
+    def _pause_after(self, problem: str) -> None:
+        self.problem = problem
+        log.warning("%s: %s; trying again", self._queue, problem)
+        self._stop.wait(self._pause)
 
     def _consume(self) -> None:
-        connection = pika.BlockingConnection(connection_parameters(self._url))
+        connection = connect(self._url)
         with connection, Publisher(self._url) as publisher:
             channel = connection.channel()
             channel.basic_qos(prefetch_count=self._prefetch)
@@ -63,7 +67,7 @@ class Consumer:
             def on_message(
                 channel: BlockingChannel, method: Basic.Deliver, _properties: BasicProperties, body: bytes
             ) -> None:
-                self._settle(channel, method.delivery_tag, body, publisher)
+                self._settle(channel, method, body, publisher)
 
             channel.basic_consume(self._queue, on_message)
             self.problem = ""
@@ -71,15 +75,30 @@ class Consumer:
                 connection.process_data_events(time_limit=0.5)
                 check_consuming(channel, expected=1)
 
-    def _settle(self, channel: BlockingChannel, tag: int, body: bytes, publisher: Publisher) -> None:
+    def _settle(
+        self, channel: BlockingChannel, method: Basic.Deliver, body: bytes, publisher: Publisher
+    ) -> None:
         try:
             self._handle(body)
         except ResultError as error:
-            log.warning("%s: parked: %s", self._queue, error.brief)
-            publisher.park(body, queue=self._queue, reason=error.brief)
+            self._park(publisher, body, error.brief)
         except TestyardError as error:
-            log.warning("%s: back to the queue: %s", self._queue, error.brief)
-            channel.basic_nack(tag, requeue=True)
-            self._stop.wait(self._pause)
+            self._give_back(channel, method, error.brief)
             return
-        channel.basic_ack(tag)
+        except Exception as error:  # one message must not hold up all behind it
+            log.exception("%s: a bug", self._queue)
+            reason = f"a bug: {type(error).__name__}"
+            if not method.redelivered:
+                self._give_back(channel, method, reason)
+                return
+            self._park(publisher, body, reason)
+        channel.basic_ack(method.delivery_tag)
+
+    def _park(self, publisher: Publisher, body: bytes, reason: str) -> None:
+        log.warning("%s: parked: %s", self._queue, reason)
+        publisher.park(body, queue=self._queue, reason=reason)
+
+    def _give_back(self, channel: BlockingChannel, method: Basic.Deliver, reason: str) -> None:
+        log.warning("%s: back to the queue: %s", self._queue, reason)
+        channel.basic_nack(method.delivery_tag, requeue=True)
+        self._stop.wait(self._pause)

@@ -6,10 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 
-import pika
 from pika.exceptions import AMQPError
 
-from testyard.adapters.amqp import broker_errors, connection_parameters
+from testyard.adapters.amqp import broker_errors, connect
 from testyard.errors import BrokerError, ResultError
 from testyard.event import EVENTS_EXCHANGE, Event, EventKind
 
@@ -20,8 +19,7 @@ class RequestWatch:
     """Hears all events of one request from the moment it is opened. Raises BrokerError."""
 
     def __init__(self, url: str, request_id: str) -> None:
-        with broker_errors("connect"):
-            self._connection = pika.BlockingConnection(connection_parameters(url))
+        self._connection = connect(url)
         with broker_errors("watch events"):
             self._channel = self._connection.channel()
             self._queue = str(self._channel.queue_declare("", exclusive=True).method.queue)

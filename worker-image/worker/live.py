@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 #: Messages that may wait for the broker; beyond that the newest are dropped.
 _BACKLOG = 2000
 
+#: Seconds between two looks at an idle connection's heartbeats.
+_IDLE = 1.0
 #: Seconds between two attempts to reach a broker that is away.
 _PAUSE = 1.0
 #: How often one message is tried: a broker that restarts is back within 5 s.
@@ -64,9 +66,17 @@ class LiveSender(threading.Thread):
 
     def run(self) -> None:
         """Send until `finish` is called."""
-        while (message := self._waiting.get()) is not None:
+        while (message := self._next()) is not None:
             self._send(*message)
         self._publisher.close()
+
+    def _next(self) -> tuple[str, str, bytes] | None:
+        """The next message, None at the end; keeps the connection alive until one comes."""
+        while True:
+            try:
+                return self._waiting.get(timeout=_IDLE)
+            except queue.Empty:
+                self._publisher.serve()
 
     def _send(self, exchange: str, key: str, body: bytes) -> None:
         for _ in range(_ATTEMPTS):

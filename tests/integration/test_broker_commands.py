@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The command line with a real RabbitMQ."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from tests.integration.brokers import (
+    ID,
+    LETTERS,
+    NOBLE,
+    OURS,
+    QUEUES,
+    channel_to,
+    park_all,
+    tell,
+    wait_for,
+    waiting,
+)
+from tests.servers import Rabbit
+from tests.unit.testyard.sites import serving
+from testyard.adapters.amqp import INDEX_QUEUE, STATUS_QUEUE
+from testyard.cli.app import app
+from testyard.event import EVENTS_EXCHANGE, Event, EventKind
+from testyard.queue import DEAD_LETTERS
+from testyard.request import parse_body
+
+
+@pytest.fixture
+def run(broker: Rabbit, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Runs a command with this broker and no other settings."""
+    for name in [name for name in os.environ if name.startswith("TESTYARD_")]:
+        monkeypatch.delenv(name)
+    config = broker.state.path / "cli.toml"
+    config.write_text(
+        f'[broker]\nurl = "{broker.url}"\n[site]\nurl = "http://127.0.0.1:1"\n'
+        '[topology]\nreleases = ["noble"]\narchitectures = ["amd64", "arm64"]\ncontexts = ["ubuntu", "ppa"]\n'
+    )
+    monkeypatch.setenv("TESTYARD_CONFIG", str(config))
+
+    def invoke(*arguments: str) -> Result:
+        result: Result = CliRunner().invoke(app, list(arguments))
+        assert "Traceback" not in result.output
+        assert broker.state.secrets["broker_password"] not in result.output
+        return result
+
+    return invoke
+
+
+def test_broker_setup(broker: Rabbit, run: Callable[..., Result]) -> None:
+    with channel_to(broker.url) as channel:
+        for name in OURS:
+            channel.queue_delete(name)
+    names = [str(queue) for queue in QUEUES]
+    assert run("broker", "setup").stdout.split() == names
+    assert json.loads(run("broker", "setup", "--json").stdout) == {"queues": names}
+    assert [waiting(broker, name) for name in OURS] == [0] * len(OURS)
+
+
+def test_request(broker: Rabbit, run: Callable[..., Result]) -> None:
+    result = run("request", "demo", "--trigger", "alpha/1", "--env", "A=1", "--all-proposed", "--json")
+    assert result.exit_code == 0
+    accepted = json.loads(result.stdout)["requests"]
+    assert [one["queue"] for one in accepted] == ["debci-noble-amd64", "debci-noble-arm64"]
+    for one in accepted:
+        with channel_to(broker.url) as channel:
+            _method, properties, body = channel.basic_get(one["queue"], auto_ack=True)
+            told = channel.basic_get(STATUS_QUEUE, auto_ack=True)[2]
+        assert body is not None
+        assert told is not None
+        request, event = parse_body(body), Event.from_bytes(told)
+        assert (request.package, request.triggers, request.env, request.all_proposed) == (
+            "demo",
+            ("alpha/1",),
+            ("A=1",),
+            True,
+        )
+        assert properties is not None
+        assert {request.uuid, properties.message_id, event.request_id} == {one["request_id"]}
+        assert (event.kind, event.data["parameters"]) == (EventKind.ACCEPTED, request.parameters)
+        assert one["url"].endswith(one["request_id"])
+
+
+def test_request_for_a_person(broker: Rabbit, run: Callable[..., Result]) -> None:
+    lines = run("request", "demo", "--ppa", "some-user/first", "--arch", "arm64").stdout.splitlines()
+    assert [line.split()[1] for line in lines] == ["debci-ppa-noble-arm64"]
+    assert waiting(broker, "debci-ppa-noble-arm64") == 1
+
+
+def test_what_was_accepted_is_told_when_the_next_fails(broker: Rabbit, run: Callable[..., Result]) -> None:
+    with channel_to(broker.url) as channel:
+        channel.queue_delete("debci-noble-arm64")
+    result = run("request", "demo", "--json")
+    assert result.exit_code == 1
+    assert [one["queue"] for one in json.loads(result.stdout)["requests"]] == ["debci-noble-amd64"]
+    assert "no queue debci-noble-arm64" in result.stderr
+    assert waiting(broker, "debci-noble-amd64") == 1
+
+
+def test_a_request_is_accepted_though_nobody_can_be_told(broker: Rabbit, run: Callable[..., Result]) -> None:
+    with channel_to(broker.url) as channel:
+        channel.exchange_delete(EVENTS_EXCHANGE)
+    result = run("request", "demo", "--arch", "amd64")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert waiting(broker, "debci-noble-amd64") == 1
+
+
+def test_queue_dead(broker: Rabbit, run: Callable[..., Result]) -> None:
+    assert run("queue", "--dead").stdout == "No dead letters.\n"
+    park_all(broker.url)
+    shown = run("queue", "--dead").stdout
+    assert all(words in shown for words in ("not UTF-8", "no source package", INDEX_QUEUE))
+    found = json.loads(run("queue", "--dead", "--json").stdout)["dead"]
+    assert [(one["queue"], one["reason"], one["request_id"]) for one in found] == [
+        (letter.queue, letter.reason, letter.request_id) for letter in LETTERS
+    ]
+    wait_for(lambda: waiting(broker, DEAD_LETTERS) == 3)
+
+
+@contextmanager
+def worker(broker: Rabbit, ending: Event) -> Iterator[None]:
+    """Takes one request and tells of it as a worker does, up to ``ending``."""
+
+    def work() -> None:
+        with channel_to(broker.url) as channel:
+            wait_for(lambda: waiting(broker, str(NOBLE)) == 1)
+            body = channel.basic_get(str(NOBLE), auto_ack=True)[2]
+        assert body
+        request_id = str(parse_body(body).uuid)
+        steps: list[tuple[EventKind, dict[str, object]]] = [
+            (EventKind.TAKEN, {"worker": "w1"}),
+            (EventKind.LOG, {"text": "a line of the log\n", "end": 18}),
+            (ending.kind, dict(ending.data)),
+        ]
+        tell(broker.url, *(Event(kind, request_id, str(NOBLE), "demo", data=data) for kind, data in steps))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield
+    thread.join(20)
+
+
+STORED = Event(EventKind.STORED, ID, str(NOBLE), "demo")
+
+
+@pytest.mark.parametrize(("outcome", "code"), [("pass", 0), ("neutral", 0), ("fail", 4), ("tmpfail", 4)])
+def test_follow(
+    broker: Rabbit, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, outcome: str, code: int
+) -> None:
+    found = {
+        "source": "demo",
+        "version": "1",
+        "release": "noble",
+        "architecture": "amd64",
+        "outcome": outcome,
+        "explanation": "as it went",
+        "tests": [],
+        "phases": [],
+        "run_id": "20260105_101500_0a1b2@",
+        "request_id": ID,
+        "triggers": [],
+        "exit_code": 0,
+        "urls": {"page": "p", "log": "l", "artifacts": "a"},
+    }
+    with serving() as site, worker(broker, STORED):
+        monkeypatch.setenv("TESTYARD_SITE__URL", site.url)
+        site.otherwise = (200, {"runs": [found]})
+        result = run("request", "demo", "--arch", "amd64", "--follow", "--json")
+    assert result.exit_code == code
+    answer = json.loads(result.stdout)
+    assert (answer["queue"], answer["run"]) == (str(NOBLE), found)
+    assert "a line of the log" in result.stderr
+    assert "as it went" in result.stderr
+
+
+def test_follow_a_rejected_request(broker: Rabbit, run: Callable[..., Result]) -> None:
+    ending = Event(EventKind.REJECTED, ID, str(NOBLE), "", data={"reason": "ppas: not here"})
+    with worker(broker, ending):
+        result = run("request", "demo", "--arch", "amd64", "--follow")
+    assert result.exit_code == 1
+    assert "request: ppas: not here" in result.stderr
