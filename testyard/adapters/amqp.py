@@ -81,6 +81,11 @@ def broker_errors(action: str) -> Iterator[None]:
             resolution="Use the host name that the certificate is for; name the file of the authority that "
             f"signed it in broker.url: …?{AUTHORITY_KEY}=/path/to/authority.pem",
         ) from error
+    except ssl.SSLError as error:
+        raise BrokerError(
+            f"broker: cannot {action}: no TLS: {error.reason or error}",
+            resolution="Is it the broker's TLS port (often 5671)? Without TLS write amqp:// in broker.url.",
+        ) from error
     except (AMQPError, OSError) as error:
         text = str(error) or "it does not answer"
         raise BrokerError(

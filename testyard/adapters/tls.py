@@ -25,9 +25,12 @@ def take_authority(url: str) -> tuple[str, str | None]:
 def trust(authority: str) -> ssl.SSLContext:
     """Trust only what this PEM file signed; chain and host name are verified. Raises SettingsError."""
     try:
+        if not authority:  # Python would trust the system's authorities then
+            raise FileNotFoundError(2, "no file is named")
         return ssl.create_default_context(cafile=authority)
-    except OSError as error:  # SSLError is one: a file without a certificate
+    except OSError as error:  # SSLError is one
+        why = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
         raise SettingsError(
-            f"broker.url: {AUTHORITY_KEY}: {authority!r} cannot be used: {error.strerror or error}",
+            f"broker.url: {AUTHORITY_KEY}: {authority!r} cannot be used: {why}",
             resolution="Name a PEM file with the certificate of the authority that signed the broker's.",
         ) from error

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import ssl
 import traceback
+from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
+from tests.certificates import Authority
 from testyard.adapters.amqp import Publisher, connection_parameters, dead_letters
 from testyard.adapters.watch import RequestWatch
 from testyard.errors import BrokerError, SettingsError
@@ -36,6 +40,31 @@ def test_tls() -> None:
     found = connection_parameters("amqps://broker.example")
     assert found.port == 5671
     assert found.ssl_options is not None
+
+
+def test_an_authority_of_ones_own(tmp_path: Path) -> None:
+    file = Authority(tmp_path).file
+    found = connection_parameters(f"amqps://u:p@h/my%2Fhost?heartbeat=17&cacertfile={quote(str(file))}")
+    assert (found.virtual_host, found.heartbeat) == ("my/host", 17)
+    context = found.ssl_options.context
+    assert (context.check_hostname, context.verify_mode) == (True, ssl.CERT_REQUIRED)
+    assert [dict(pair[0] for pair in one["subject"])["commonName"] for one in context.get_ca_certs()] == [
+        f"test authority {tmp_path.name}"
+    ]
+
+
+def test_an_authority_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").write_bytes(b"")
+    for file, why in (
+        (f"{tmp_path}/nosuch.pem", "No such file"),
+        (f"{tmp_path}/empty.pem", "it holds no certificate"),
+        ("", "no file is named"),
+    ):
+        with pytest.raises(SettingsError, match=rf"broker\.url: cacertfile: '{file}' cannot be used: {why}"):
+            connection_parameters(f"amqps://u:s3cret@h/?cacertfile={file}")
+    with pytest.raises(SettingsError, match="cacertfile has no use without TLS") as caught:
+        connection_parameters(f"amqp://u:s3cret@h/?cacertfile={Authority(tmp_path).file}")
+    assert "amqps://" in caught.value.resolution
 
 
 @pytest.mark.parametrize(
