@@ -32,13 +32,6 @@ class Store(Protocol):
     ) -> None:
         """Write an object. A file is sent from its start on every attempt. ``expire_after`` in seconds."""
 
-    def put_new(self, container: str, name: str, content: bytes) -> bool:
-        """Write an object only if there is none of that name; False if there is.
-
-        No lock: of several writers at the same moment each may be told True, and the last one counts
-        (seen with Swift 2.38: 8 of 8).
-        """
-
     def get(self, container: str, name: str) -> bytes | None:
         """An object's content; None if there is no such object or container."""
 

@@ -44,6 +44,9 @@ class Store(_Section):
     auth_url: str = ""
     user: str = ""
     key: SecretStr = SecretStr("")
+    application_credential: str = Field(
+        default="", description="id of a Keystone application credential; key is its secret"
+    )
     project: str = ""
     user_domain: str = "Default"
     project_domain: str = "Default"

@@ -103,13 +103,6 @@ def test_no_object_without_a_container(store: SwiftStore) -> None:
         store.put("nosuch", "x", b"x")
 
 
-def test_a_second_new_one_is_not_written(store: SwiftStore) -> None:
-    store.ensure_container("claims")
-    assert store.put_new("claims", "one", b"first")
-    assert not store.put_new("claims", "one", b"second")
-    assert store.get("claims", "one") == b"first"
-
-
 @pytest.mark.usefixtures("public")
 def test_names(store: SwiftStore) -> None:
     runs = [str(path) for path in RUNS[:200]]
@@ -178,9 +171,21 @@ def test_a_listing_as_json(public: str) -> None:
 
 def test_other_parameters_of_a_listing(public: str) -> None:
     query = {"delimiter": "@", "prefix": RUNS[0].parent}
-    lines = httpx.get(public, params={**query, "reverse": "1"}).text.splitlines()
-    assert lines == [str(path) for path in reversed(RUNS[:200])]
-    assert len(httpx.get(public, params={**query, "end_marker": str(RUNS[3])}).text.splitlines()) == 3
+    runs = [str(path) for path in RUNS[:200]]
+
+    def lines(**more: str | int) -> list[str]:
+        return httpx.get(public, params={**query, **more}).text.splitlines()
+
+    assert lines(reverse="1") == runs[::-1]
+    assert lines(reverse="true", limit=2) == [runs[199], runs[198]]
+    assert lines(reverse="1", marker=runs[2]) == [runs[1], runs[0]]
+    assert lines(reverse="1", end_marker=runs[197]) == [runs[199], runs[198]]
+    assert lines(end_marker=runs[3]) == runs[:3]
+    assert lines(marker=runs[0], end_marker=runs[3]) == runs[1:3]
+    assert lines(limit=3) == runs[:3]
+    assert lines(limit=3, marker=runs[2]) == runs[3:6]
+    assert lines(limit=0) == []
+    assert httpx.get(public, params={"limit": 10_001}).status_code == 412
     assert httpx.get(public, params={"path": f"{RUNS[0]}"}).text.splitlines() == [
         RUNS[0].file(LOG),
         RUNS[0].file(RESULT),
@@ -274,7 +279,6 @@ def test_a_server_that_comes_back_is_waited_for(
 ACTIONS: list[Callable[[SwiftStore], object]] = [
     lambda store: store.ensure_container("retries"),
     lambda store: store.put("retries", "x", b"x"),
-    lambda store: store.put_new("retries", "new", b"x"),
     lambda store: store.get("retries", "x"),
     lambda store: store.names("retries"),
     lambda store: store.containers(),

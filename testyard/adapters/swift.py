@@ -11,22 +11,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-import swiftclient
+from keystoneauth1.exceptions import CatalogException, Unauthorized
 from keystoneauth1.exceptions import ClientException as KeystoneError
 from requests.exceptions import RequestException
 from swiftclient.exceptions import ClientException
 from urllib3.exceptions import HTTPError as TransportError
 
+from testyard.adapters.swift_login import LONGEST_PAUSE, connection
 from testyard.errors import StoreError
 from testyard.settings import Store as StoreSettings
 
 #: Answers that mean "not there" to a reader. An anonymous or unauthorised reader of a missing
 #: container gets 401, but we come with credentials.
 _MISSING = 404
-_EXISTS = 412
 
-#: Seconds between two attempts, at most.
-_LONGEST_PAUSE = 60
+#: Answers to a caller who has no right to what it asks for.
+_REFUSED = (401, 403)
 
 
 class SwiftStore:
@@ -38,18 +38,7 @@ class SwiftStore:
 
     def __init__(self, settings: StoreSettings) -> None:
         self._retries = settings.retries
-        self._connection = swiftclient.Connection(
-            authurl=settings.auth_url,
-            user=settings.user,
-            key=settings.key.get_secret_value(),
-            auth_version=settings.auth_version,
-            tenant_name=settings.project or None,
-            os_options=_os_options(settings),
-            retries=settings.retries,
-            starting_backoff=1,
-            max_backoff=_LONGEST_PAUSE,
-            timeout=60,
-        )
+        self._connection = connection(settings)
 
     def __enter__(self) -> SwiftStore:
         return self
@@ -99,19 +88,6 @@ class SwiftStore:
                 with content.open("rb") as stream:
                     size = content.stat().st_size
                     self._put(container, name, stream, size=size, kind=content_type, headers=headers)
-
-    def put_new(self, container: str, name: str, content: bytes) -> bool:
-        """See `testyard.ports.Store`. Swift: ``If-None-Match: *``."""
-        with _errors(f"write {container}/{name}"):
-            try:
-                headers = {"If-None-Match": "*"}
-                stream = io.BytesIO(content)
-                self._put(container, name, stream, size=len(content), kind=None, headers=headers)
-            except ClientException as error:
-                if error.http_status == _EXISTS:
-                    return False
-                raise
-        return True
 
     def get(self, container: str, name: str) -> bytes | None:
         """See `testyard.ports.Store`."""
@@ -168,7 +144,7 @@ class SwiftStore:
                 return read(*args, **options)
             except TransportError:
                 self._connection.close()
-                time.sleep(min(2**attempt, _LONGEST_PAUSE))
+                time.sleep(min(2**attempt, LONGEST_PAUSE))
         return read(*args, **options)
 
     def _put(
@@ -186,17 +162,10 @@ class SwiftStore:
         )
 
 
-def _os_options(settings: StoreSettings) -> dict[str, str]:
-    if settings.auth_version == "1":
-        return {}
-    options = {
-        "user_domain_name": settings.user_domain,
-        "project_domain_name": settings.project_domain,
-        "project_name": settings.project,
-    }
-    if settings.region:
-        options["region_name"] = settings.region
-    return options
+_CREDENTIALS = (
+    "Check store.user and store.key, with Keystone also store.project and the domains, or else "
+    "store.application_credential, whose secret is store.key."
+)
 
 
 @contextmanager
@@ -206,7 +175,18 @@ def _errors(action: str) -> Iterator[None]:
         yield
     except ClientException as error:
         raise StoreError(
-            f"store: cannot {action}: {error.http_status or 'no answer'}", details=error.msg or ""
+            f"store: cannot {action}: {error.http_status or 'no answer'}",
+            details=error.msg or "",
+            resolution=_CREDENTIALS if error.http_status in _REFUSED else "",
+        ) from error
+    except Unauthorized as error:
+        raise StoreError(
+            f"store: cannot {action}: Keystone refuses the login", resolution=_CREDENTIALS
+        ) from error
+    except CatalogException as error:
+        raise StoreError(
+            f"store: cannot {action}: Keystone names no object store for this project",
+            resolution="Check store.project and store.region; the region needs an object-store endpoint.",
         ) from error
     except (RequestException, TransportError, KeystoneError, OSError, ValueError) as error:
         raise StoreError(f"store: cannot {action}: {type(error).__name__}") from error

@@ -50,12 +50,6 @@ class MemoryStore:
         self.objects[container, name] = Stored(data, content_type, content_encoding, expire_after)
         self.written.append(name)
 
-    def put_new(self, container: str, name: str, content: bytes) -> bool:
-        if (container, name) in self.objects:
-            return False
-        self.put(container, name, content)
-        return True
-
     def get(self, container: str, name: str) -> bytes | None:
         self._reach()
         found = self.objects.get((container, name))

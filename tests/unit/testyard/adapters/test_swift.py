@@ -19,7 +19,6 @@ ACTIONS: list[Callable[[SwiftStore], object]] = [
     lambda store: store.put("c", "n", b"x"),
     lambda store: store.put("c", "n", Path("/proc/self/cmdline")),
     lambda store: store.put("c", "n", Path("/no/such/file")),
-    lambda store: store.put_new("c", "n", b"x"),
     lambda store: store.get("c", "n"),
     lambda store: store.names("c"),
     lambda store: store.containers(),

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The store on a real Swift behind a real Keystone."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from tests.keystone import REGION, Cloud, openstack
+from testyard.adapters.swift import SwiftStore
+from testyard.errors import StoreError
+from testyard.settings import Store
+from testyard.store import PUBLIC_READ
+
+CONTAINER = "autopkgtest-noble"
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    with openstack(tmp_path_factory.mktemp("openstack")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def by_password(cloud: Cloud) -> Store:
+    key = cloud.keystone.add_user("worker", project="testyard")
+    return Store(
+        auth_url=cloud.keystone.url, user="worker", key=SecretStr(key), project="testyard", retries=1
+    )
+
+
+@pytest.fixture(scope="module")
+def by_application(cloud: Cloud, by_password: Store) -> Store:
+    name, secret = cloud.keystone.add_application_credential(
+        "worker", by_password.key.get_secret_value(), project="testyard"
+    )
+    return Store(auth_url=cloud.keystone.url, application_credential=name, key=SecretStr(secret), retries=1)
+
+
+@pytest.fixture(params=["by_password", "by_application"])
+def settings(request: pytest.FixtureRequest) -> Store:
+    """Each way to log in."""
+    found: Store = request.getfixturevalue(request.param)
+    return found
+
+
+def test_a_public_container(cloud: Cloud, settings: Store) -> None:
+    with SwiftStore(settings) as store:
+        store.ensure_container(CONTAINER, read_acl=PUBLIC_READ)
+        store.ensure_container(CONTAINER, read_acl=PUBLIC_READ)
+        for name in ("a@/x", "a@/y", "b@/x"):
+            store.put(CONTAINER, name, name.encode())
+        assert store.get(CONTAINER, "a@/y") == b"a@/y"
+        assert store.get(CONTAINER, "nosuch") is None
+        assert store.names(CONTAINER, delimiter="@") == ("a@", "b@")
+        assert store.containers(prefix="autopkgtest-") == (CONTAINER,)
+        store.delete(CONTAINER, "b@/x")
+        assert store.names(CONTAINER) == ("a@/x", "a@/y")
+    assert httpx.get(f"{cloud.public_url}/{CONTAINER}/a@/x", trust_env=False).content == b"a@/x"
+    listing = httpx.get(f"{cloud.public_url}/{CONTAINER}?delimiter=@", trust_env=False)
+    assert (listing.status_code, listing.text) == (200, "a@\n")
+    assert httpx.put(f"{cloud.public_url}/{CONTAINER}/z", content=b"", trust_env=False).status_code == 401
+    assert httpx.get(f"{cloud.public_url}/nosuch", trust_env=False).status_code == 401
+
+
+@pytest.mark.parametrize("region", [REGION, ""])
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_addresses_and_regions(by_password: Store, region: str, slash: str) -> None:
+    bare = by_password.auth_url.removesuffix("/v3")
+    for url in (f"{bare}{slash}", f"{by_password.auth_url}{slash}"):
+        with SwiftStore(by_password.model_copy(update={"auth_url": url, "region": region})) as store:
+            store.containers()
+
+
+def test_a_revoked_token_is_followed_by_a_new_login(cloud: Cloud, by_password: Store) -> None:
+    with SwiftStore(by_password) as store:
+        store.ensure_container("revoked")
+        cloud.keystone.set_enabled("worker", False)
+        try:
+            with pytest.raises(StoreError, match="cannot write revoked/x: Keystone refuses the login"):
+                store.put("revoked", "x", b"x")
+        finally:
+            cloud.keystone.set_enabled("worker", True)
+        store.put("revoked", "x", b"x" * 100_000)
+        assert store.get("revoked", "x") == b"x" * 100_000
+
+
+def test_a_wrong_key_is_told_without_it(settings: Store) -> None:
+    wrong = settings.model_copy(update={"key": SecretStr("wr0ng")})
+    told = "cannot list the account: Keystone refuses the login"
+    with SwiftStore(wrong) as store, pytest.raises(StoreError, match=told) as caught:
+        store.containers()
+    assert "store.key" in caught.value.resolution
+    assert "wr0ng" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("user", "nobody", "Keystone refuses the login"),
+        ("project", "nosuch", "Keystone refuses the login"),
+        ("user_domain", "nosuch", "Keystone refuses the login"),
+        ("region", "nosuch", "Keystone names no object store for this project"),
+    ],
+)
+def test_a_wrong_setting_is_told(by_password: Store, key: str, value: str, message: str) -> None:
+    wrong = by_password.model_copy(update={key: value})
+    with SwiftStore(wrong) as store, pytest.raises(StoreError, match=message) as caught:
+        store.names(CONTAINER)
+    assert f"store.{key}" in caught.value.resolution or "the domains" in caught.value.resolution
+
+
+def test_a_project_of_which_the_user_is_no_member(cloud: Cloud) -> None:
+    """Keystone lets a reader in, and Swift lets none of them make a container."""
+    key = cloud.keystone.add_user("onlooker", project="testyard", role="reader")
+    settings = Store(auth_url=cloud.keystone.url, user="onlooker", key=SecretStr(key), project="testyard")
+    with SwiftStore(settings) as store, pytest.raises(StoreError, match="cannot create container mine: 403"):
+        store.ensure_container("mine", read_acl=PUBLIC_READ)
+
+
+def test_a_keystone_that_comes_back_is_waited_for(cloud: Cloud, by_application: Store) -> None:
+    cloud.keystone.kill()
+    thread = threading.Timer(0.5, cloud.keystone.start)
+    thread.start()
+    try:
+        with SwiftStore(by_application.model_copy(update={"retries": 6})) as store:
+            store.containers()
+    finally:
+        thread.join()
