@@ -20,6 +20,15 @@ class Store(Protocol):
         An existing one keeps its readers: a new reader would see what was stored for others.
         """
 
+    def create_container(self, container: str) -> bool:
+        """Create the container without readers; False if it is there. Of several callers one is told True."""
+
+    def read_acl(self, container: str) -> str:
+        """Its X-Container-Read, empty if there is none."""
+
+    def set_read_acl(self, container: str, acl: str) -> None:
+        """Change who may read it."""
+
     def put(
         self,
         container: str,

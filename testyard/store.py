@@ -7,6 +7,7 @@ of the source, or its first four if it begins with ``lib`` (as in Debian's pool)
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,8 +44,18 @@ def container_name(release: str, ppas: Sequence[str] = (), *, private: bool = Fa
     return f"private-{name}" if private else name
 
 
+def reader_container(container: str, reader: str) -> str:
+    """The container of one reader's private runs, where the shared one is another reader's."""
+    return f"{container}.for-{hashlib.sha256(reader.encode()).hexdigest()[:12]}"
+
+
+def read_acl(reader: str) -> str:
+    """X-Container-Read of a private container; empty, for nobody, without a reader."""
+    return f"*:{reader}" if reader else ""
+
+
 def is_results_container(name: str) -> bool:
-    """True if it can be a name that `container_name` gave."""
+    """True if it can be a name that `container_name` or `reader_container` gave."""
     return bool(_RESULTS.fullmatch(name)) and ".." not in name
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -14,8 +15,10 @@ from pydantic import SecretStr
 from tests.keystone import REGION, Cloud, openstack
 from testyard.adapters.swift import SwiftStore
 from testyard.errors import StoreError
+from testyard.request import make_request
 from testyard.settings import Store
-from testyard.store import PUBLIC_READ
+from testyard.store import PUBLIC_READ, read_acl
+from worker.container import ContainerChoice
 
 CONTAINER = "autopkgtest-noble"
 
@@ -132,3 +135,69 @@ def test_a_keystone_that_comes_back_is_waited_for(cloud: Cloud, by_application: 
             store.containers()
     finally:
         thread.join()
+
+
+def read(cloud: Cloud, token: str, path: str) -> int:
+    url = f"{cloud.public_url}/{path}"
+    return httpx.get(url, headers={"X-Auth-Token": token}, trust_env=False).status_code
+
+
+def test_each_reader_reads_the_own_runs_only(cloud: Cloud, by_password: Store) -> None:
+    names = ("alice", "bob")
+    tokens = {
+        name: cloud.keystone.login(name, cloud.keystone.add_user(name, project=name), project=name)
+        for name in names
+    }
+    containers = {}
+    with SwiftStore(by_password) as store:
+        for name in names:
+            request = make_request("demo", {"swiftuser": name})
+            containers[name] = ContainerChoice(store, request, "noble").choose()
+            store.put(containers[name], "run/log.gz", b"secret")
+    assert containers["alice"] == "private-autopkgtest-noble"
+    assert containers["bob"] == "private-autopkgtest-noble.for-81b637d8fcd2"
+    for reader in names:
+        for owner in names:
+            for path in (containers[owner], f"{containers[owner]}/run/log.gz"):
+                assert read(cloud, tokens[reader], path) == (200 if reader == owner else 403), (reader, path)
+    for container in containers.values():
+        assert httpx.get(f"{cloud.public_url}/{container}/run/log.gz", trust_env=False).status_code == 401
+
+
+def test_readers_who_come_at_the_same_moment(cloud: Cloud, by_password: Store) -> None:
+    """Twelve workers, three readers, one container that is not there yet."""
+    readers = ("carol", "dave", None)
+    barrier = threading.Barrier(12)
+
+    def choose(number: int) -> tuple[str, str]:
+        fields = {"swiftuser": reader} if (reader := readers[number % 3]) else {"readable-by": ["team"]}
+        with SwiftStore(by_password) as store:
+            store.containers()  # it has logged in
+            barrier.wait()
+            chosen = ContainerChoice(store, make_request("demo", fields), "jammy").choose()
+            return read_acl(reader or ""), chosen
+
+    with ThreadPoolExecutor(12) as pool:
+        chosen = list(pool.map(choose, range(12)))
+    assert len({container for _, container in chosen}) == 3, chosen
+    with SwiftStore(by_password) as store:
+        for acl, container in chosen:
+            assert store.read_acl(container) == acl, chosen
+
+
+def test_a_reader_who_comes_while_the_container_is_made(by_password: Store) -> None:
+    chosen: list[str] = []
+
+    class Slow(SwiftStore):
+        def create_container(self, container: str) -> bool:
+            made = super().create_container(container)
+            with SwiftStore(by_password) as other:
+                chosen.append(
+                    ContainerChoice(other, make_request("demo", {"swiftuser": "bob"}), "sid").choose()
+                )
+            return made
+
+    with Slow(by_password) as store:
+        chosen.append(ContainerChoice(store, make_request("demo", {"swiftuser": "alice"}), "sid").choose())
+        assert chosen == ["private-autopkgtest-sid.for-81b637d8fcd2", "private-autopkgtest-sid"]
+        assert [store.read_acl(container) for container in chosen] == ["*:bob", "*:alice"]

@@ -9,6 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -122,6 +123,30 @@ def test_containers(store: SwiftStore) -> None:
         store.ensure_container(name)
     assert store.containers(prefix="list-") == ("list-a", "list-b")
     assert {"list-a", "other"} <= set(store.containers())
+
+
+def test_one_of_many_makes_a_container_and_none_changes_its_readers(swift: Swift, store: SwiftStore) -> None:
+    barrier = threading.Barrier(12)
+
+    def make(_: int) -> bool:
+        with SwiftStore(settings_of(swift)) as own:
+            own.containers()  # it has logged in
+            barrier.wait()
+            return own.create_container("made")
+
+    with ThreadPoolExecutor(12) as pool:
+        assert sorted(pool.map(make, range(12))) == [False] * 11 + [True]
+    assert store.read_acl("made") == ""
+    store.set_read_acl("made", "*:alice")
+    assert not store.create_container("made")
+    store.ensure_container("made", read_acl="*:bob")
+    assert store.read_acl("made") == "*:alice"
+    store.set_read_acl("made", "")
+    assert store.read_acl("made") == ""
+    with pytest.raises(StoreError, match="cannot look at container nosuch: 404"):
+        store.read_acl("nosuch")
+    with pytest.raises(StoreError, match="cannot change container nosuch: 404"):
+        store.set_read_acl("nosuch", "")
 
 
 def test_an_object_may_expire(swift: Swift, store: SwiftStore) -> None:
@@ -279,6 +304,9 @@ def test_a_server_that_comes_back_is_waited_for(
 ACTIONS: list[Callable[[SwiftStore], object]] = [
     lambda store: store.ensure_container("retries"),
     lambda store: store.put("retries", "x", b"x"),
+    lambda store: store.create_container("retries"),
+    lambda store: store.read_acl("retries"),
+    lambda store: store.set_read_acl("retries", ""),
     lambda store: store.get("retries", "x"),
     lambda store: store.names("retries"),
     lambda store: store.containers(),

@@ -24,6 +24,7 @@ from testyard.settings import Store as StoreSettings
 #: Answers that mean "not there" to a reader. An anonymous or unauthorised reader of a missing
 #: container gets 401, but we come with credentials.
 _MISSING = 404
+_CREATED = 201
 
 #: Answers to a caller who has no right to what it asks for.
 _REFUSED = (401, 403)
@@ -62,6 +63,23 @@ class SwiftStore:
                     raise
                 headers = {"X-Container-Read": read_acl} if read_acl else {}
                 self._connection.put_container(container, headers=headers)
+
+    def create_container(self, container: str) -> bool:
+        """See `testyard.ports.Store`. Swift: 201 to the one that made it, 202 to the others."""
+        answer: dict[str, Any] = {}
+        with _errors(f"create container {container}"):
+            self._connection.put_container(container, response_dict=answer)
+        return answer.get("status") == _CREATED
+
+    def read_acl(self, container: str) -> str:
+        """See `testyard.ports.Store`."""
+        with _errors(f"look at container {container}"):
+            return str(self._connection.head_container(container).get("x-container-read", ""))
+
+    def set_read_acl(self, container: str, acl: str) -> None:
+        """See `testyard.ports.Store`."""
+        with _errors(f"change container {container}"):
+            self._connection.post_container(container, {"X-Container-Read": acl})
 
     def put(
         self,

@@ -16,31 +16,38 @@ from testyard.run import Phase, PhaseTime, RunId
 from testyard.store import (
     ARTIFACTS,
     LOG,
-    PUBLIC_READ,
     READABLE_BY,
     RESULT,
     RunPath,
-    container_name,
     is_private,
 )
 from worker.claim import Claim
+from worker.container import SETTLE, ContainerChoice
 from worker.execute import Bundle
 
 
 class Publication:
     """Stores one run at one path. Each method raises StoreError and may be called again."""
 
-    def __init__(self, store: Store, request: TestRequest, queue: QueueName, request_id: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        request: TestRequest,
+        queue: QueueName,
+        request_id: str,
+        *,
+        settle: float = SETTLE,
+    ) -> None:
+        self._choice = ContainerChoice(store, request, queue.release, settle=settle)
         self._store = store
         self._request = request
         self._queue = queue
         self._id = request_id
-        self.container = container_name(queue.release, request.ppas, private=request.private)
+        self.container = ""
 
     def choose_path(self) -> RunPath:
-        """A free place for a run that is complete now."""
-        acl = f"*:{self._request.swiftuser}" if self._request.swiftuser else ""
-        self._store.ensure_container(self.container, read_acl=acl if self._request.private else PUBLIC_READ)
+        """A free place for a run that is complete now, in what is ``container`` from now on."""
+        self.container = self._choice.choose()
         when = datetime.now(UTC)
         while True:
             run_id = RunId.make(

@@ -7,7 +7,16 @@ import pytest
 
 from testyard.errors import RequestError, ResultError
 from testyard.run import RunId
-from testyard.store import CLAIMS, RunPath, container_name, is_private, is_results_container, pool_prefix
+from testyard.store import (
+    CLAIMS,
+    RunPath,
+    container_name,
+    is_private,
+    is_results_container,
+    pool_prefix,
+    read_acl,
+    reader_container,
+)
 
 ID = "20260105_120000_abcde@"
 
@@ -26,6 +35,16 @@ def test_containers(ppas: list[str], private: bool, name: str) -> None:
     assert container_name("noble", ppas, private=private) == name
     assert is_private(name) is private
     assert is_results_container(name)
+
+
+def test_a_readers_own_container() -> None:
+    shared = container_name("noble", ["me/one"], private=True)
+    own = reader_container(shared, "alice")
+    assert own == "private-autopkgtest-noble-me-one.for-2bd806c97f0e"  # printf alice | sha256sum
+    assert is_private(own)
+    assert is_results_container(own)
+    assert own != reader_container(shared, "bob")
+    assert (read_acl("alice"), read_acl("")) == ("*:alice", "")
 
 
 @pytest.mark.parametrize("release", ["", "..", "a/b", "a-b", "a..b", "No"])

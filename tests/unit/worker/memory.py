@@ -33,6 +33,20 @@ class MemoryStore:
         self._reach()
         self.acls.setdefault(container, read_acl)
 
+    def create_container(self, container: str) -> bool:
+        self._reach()
+        missing = container not in self.acls
+        self.acls.setdefault(container, "")
+        return missing
+
+    def read_acl(self, container: str) -> str:
+        self._reach()
+        return self.acls[container]
+
+    def set_read_acl(self, container: str, acl: str) -> None:
+        self._reach()
+        self.acls[container] = acl
+
     def put(
         self,
         container: str,

@@ -27,7 +27,7 @@ PRIVATE = {"swiftuser": "reader", "readable-by": ["alice", "team"]}
 
 def publication(store: MemoryStore, **parameters: Any) -> Publication:
     fields = {name.replace("_", "-"): value for name, value in parameters.items()}
-    return Publication(store, make_request("libpng", fields), QUEUE, ID)
+    return Publication(store, make_request("libpng", fields), QUEUE, ID, settle=0)
 
 
 def ours() -> None:
@@ -120,7 +120,7 @@ def test_completion(tmp_path: Path) -> None:
         "requester": "someone",
     }
     request = make_request("libpng", parameters)
-    one = Publication(store, request, QUEUE, ID)
+    one = Publication(store, request, QUEUE, ID, settle=0)
     path = one.choose_path()
     result = one.store(path, bundle(tmp_path), lambda: 1.0, ours)
     message = completion(one.container, path, result, request)
@@ -136,7 +136,7 @@ def test_completion(tmp_path: Path) -> None:
 def test_nobody_is_told_of_a_private_run(tmp_path: Path, parameters: dict[str, Any]) -> None:
     store = MemoryStore()
     request = make_request("libpng", parameters)
-    one = Publication(store, request, QUEUE, ID)
+    one = Publication(store, request, QUEUE, ID, settle=0)
     path = one.choose_path()
     result = one.store(path, bundle(tmp_path), lambda: 1.0, ours)
     assert completion(one.container, path, result, request) is None
@@ -171,6 +171,21 @@ def test_a_claim_without_a_place_has_no_result_and_nothing_to_remove(tmp_path: P
     assert stored_result(store, claim) is None
     remove_unfinished(store, claim)
     assert store.objects == before
+
+
+def test_another_readers_run_is_found_where_its_claim_says(tmp_path: Path) -> None:
+    store = MemoryStore()
+    publication(store, swiftuser="first").choose_path()
+    one = publication(store, swiftuser="second")
+    path = one.choose_path()
+    claim = claim_of(one, path)
+    assert claim.container.startswith("private-autopkgtest-noble.for-")
+    store.put(one.container, path.file("log.gz"), b"x")
+    remove_unfinished(store, claim)
+    assert store.objects == {}
+    one.store(path, bundle(tmp_path), lambda: 1.0, ours)
+    assert stored_result(store, claim) is not None
+    assert {container for container, _ in store.objects} == {claim.container}
 
 
 def test_what_is_there_but_unreadable_is_said() -> None:
