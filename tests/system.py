@@ -120,7 +120,7 @@ def running_system(
     folder: Path, worker: Mapping[str, Any], *, releases: tuple[str, ...] = (machine_release(),)
 ) -> Iterator[System]:
     """An instance with these worker settings, running; ended and gone afterwards."""
-    settings = {"source_dir": str(PACKAGES), "tree_dir": str(TREES), **worker}
+    settings = {"source_dir": str(PACKAGES), "tree_dir": str(TREES), "attempts": 1, **worker}
     topology = {"releases": releases}
     state = LocalState.load_or_create(folder, settings={"worker": settings, "topology": topology})
     try:

@@ -61,6 +61,9 @@ class Outcome(StrEnum):
     OTHERFAIL = "otherfail"
 
 
+#: The exit code of a run that was not allowed.
+DENYLISTED = 99
+
 #: autopkgtest's exit codes (its manual page, "EXIT STATUS") and 99 for a run that was not allowed.
 EXIT_CODES: dict[int, tuple[Outcome, str]] = {
     0: (Outcome.PASS, "all tests passed"),
@@ -72,7 +75,7 @@ EXIT_CODES: dict[int, tuple[Outcome, str]] = {
     14: (Outcome.FAIL, "the package is erroneous and at least one test was skipped"),
     16: (Outcome.TMPFAIL, "the testbed failed"),
     20: (Outcome.ERROR, "autopkgtest failed unexpectedly, or was called wrongly"),
-    99: (Outcome.DENYLISTED, "not run: the package or architecture is excluded"),
+    DENYLISTED: (Outcome.DENYLISTED, "not run: the package or architecture is excluded"),
 }
 
 

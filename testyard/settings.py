@@ -110,6 +110,12 @@ class Worker(_Section):
     tree_dir: Path = Path("/var/lib/testyard/trees")
     tree_max_age: int = Field(default=86400, description="seconds after which a root tree is made anew")
     lease: int = Field(default=60, ge=2, description="seconds after which a silent worker's claim is void")
+    attempts: int = Field(default=3, ge=1, le=20, description="of a run that fails for a temporary reason")
+    retry_pause: int = Field(
+        default=60, ge=0, description="seconds before the second attempt; doubled before each further one"
+    )
+    deaths: int = Field(default=5, ge=1, description="of workers that run a request, until it is given up")
+    rules: Path | None = Field(default=None, description="file that says what failures mean")
     timeouts: Timeouts = Timeouts()
     proposed_pocket: str = Field(
         default="proposed", description="pocket that triggers come from; empty where there is none"

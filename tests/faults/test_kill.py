@@ -23,7 +23,7 @@ def test_thirty_requests_survive_thirty_kills(tmp_path: Path) -> None:
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    with running_system(tmp_path / "state", {"testbed": "null", "slots": 2}) as system:
+    with running_system(tmp_path / "state", {"testbed": "null", "slots": 2, "deaths": 20}) as system:
         wanted = {system.request("ty-slow", "--env", "TY_SECONDS=1") for _ in range(REQUESTS)}
         _kill_at_random(system, chance)
         system.wait(

@@ -17,15 +17,16 @@ from typing import IO
 
 from testyard.errors import SettingsError, TestbedError, TestyardError
 from testyard.settings import Settings, Worker, load_settings
-from worker.job import Tools
 from worker.live import LiveSender
 from worker.loop import WorkerLoop
 from worker.metrics import Metrics
+from worker.rules import Rules
 from worker.testbed.account import testbed_account
 from worker.testbed.base import Testbed, Workspace
 from worker.testbed.null import NullTestbed
 from worker.testbed.tree import TreeCache
 from worker.testbed.unshare import UnshareTestbed
+from worker.tools import Tools
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,8 @@ def _work(settings: Settings, testbed: Testbed) -> None:
     sender.start()
     worker = settings.worker
     metrics = Metrics(worker.slots)
-    tools = Tools(settings, testbed, sender, metrics, threading.Semaphore(worker.slots))
+    rules = Rules.load(worker.rules)
+    tools = Tools(settings, testbed, sender, metrics, rules, threading.Semaphore(worker.slots))
     loop = WorkerLoop(tools, settings.topology.queues(), worker.work_dir / "worker.alive")
     signal.signal(signal.SIGTERM, lambda *_: loop.stop() if loop.draining else loop.drain())
     signal.signal(signal.SIGHUP, lambda *_: loop.drain())

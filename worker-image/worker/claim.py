@@ -31,6 +31,7 @@ class ClaimState(StrEnum):
     RUNNING = "running"
     STORING = "storing"
     DONE = "done"
+    RETURNED = "returned"
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,12 @@ class Claim:
     renewed: float = field(default_factory=time.time)
     container: str = ""
     path: str = ""
+    deaths: int = 0
 
     def void(self, lease: float) -> bool:
-        """True if the owner cannot go on: it is gone, or silent for longer than the lease (seconds)."""
+        """True if the owner does not go on: it gave the request back, is gone, or silent for a lease (s)."""
+        if self.state is ClaimState.RETURNED:
+            return True
         return self.process.surely_dead() or time.time() - self.renewed > lease
 
     def to_bytes(self) -> bytes:
@@ -105,9 +109,9 @@ class ClaimBook:
         found = ((name, self.read(name)) for name in self._store.names(CLAIMS, prefix=folder))
         return tuple((name, claim) for name, claim in found if claim is not None)
 
-    def take(self, key: str, request_id: str) -> Claim:
-        """Claim a request, whoever had it. Raises StoreError."""
-        claim = Claim(request_id, self._worker, Process.current())
+    def take(self, key: str, request_id: str, deaths: int = 0) -> Claim:
+        """Claim a request, whoever had it; ``deaths`` of workers have ended its runs. Raises StoreError."""
+        claim = Claim(request_id, self._worker, Process.current(), deaths=deaths)
         self._store.ensure_container(CLAIMS)
         self._write(key, claim)
         return claim
@@ -135,6 +139,13 @@ class Identity:
     request_id: str
     key: str
     standing: Claim | None
+
+    @property
+    def deaths(self) -> int:
+        """How many workers have died while they ran it."""
+        if self.standing is None:
+            return 0
+        return self.standing.deaths + (self.standing.state is ClaimState.RUNNING)
 
 
 def identify(

@@ -10,7 +10,7 @@ import shutil
 import tarfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,13 @@ from testyard.errors import CancelledRun, TestbedError
 from testyard.queue import QueueName
 from testyard.request import TestRequest
 from testyard.result import BLACKLISTED, Result, write_result_tar
-from testyard.run import Phase, PhaseTime
+from testyard.run import DENYLISTED, Phase, PhaseTime, explain
 from testyard.settings import Timeouts, Worker
 from worker import output
 from worker.command import build_command
 from worker.live import LiveReport
 from worker.phases import PhaseTracker
+from worker.rules import Judgement
 from worker.runlog import RunLog
 from worker.testbed.base import Process, Testbed, Workspace
 from worker.watchdog import Watchdog
@@ -48,6 +49,14 @@ class Bundle:
     artifacts: Path | bytes
 
 
+@dataclass(frozen=True)
+class Again:
+    """A run that failed through no fault of the package: another is due. ``rule`` says by which rule."""
+
+    rule: str
+    cause: str
+
+
 class Execution:
     """Runs one request in one testbed."""
 
@@ -61,6 +70,7 @@ class Execution:
         testbed: Testbed,
         report: LiveReport,
         facts: Mapping[str, Any],
+        judge: Callable[[int, str], Judgement],
         cancelled: threading.Event,
         folder: str,
     ) -> None:
@@ -71,6 +81,7 @@ class Execution:
         self._testbed = testbed
         self._report = report
         self._facts = facts
+        self._judge = judge
         self._cancelled = cancelled
         self.workspace = Workspace(settings.work_dir / "runs" / folder)
         self._log = RunLog(self.workspace.log, settings.max_log_bytes, self._on_log)
@@ -78,8 +89,10 @@ class Execution:
         self._pending = b""
         self._last_event = 0.0
 
-    def run(self, notes: tuple[str, ...] = ()) -> Bundle:
+    def run(self, notes: tuple[str, ...] = ()) -> Bundle | Again:
         """Run the test; a testbed that fails is a result too (exit code 16), with the reason in the log.
+
+        ``judge`` is asked what the exit code means, and shown the log's end.
 
         Raises CancelledRun if ``cancelled`` is set meanwhile.
         """
@@ -97,16 +110,24 @@ class Execution:
             raise CancelledRun("the worker was told to stop")
         self.phases.close()
         self._report.status(running=False, seconds=time.time() - started, tail=self._log.shown())
-        bundle = self._bundle(16 if trouble else exit_code, trouble)
+        exit_code = 16 if trouble else exit_code
+        log_end = self._log.tail.decode(errors="replace")
+        cause = next(iter(trouble.splitlines()), "")
+        cause = cause or cause_of(exit_code, log_end, self._request, self._queue.release)
+        judged = self._judge(exit_code, f"{log_end}\n{trouble}")
+        if judged.again:
+            return Again(judged.again, cause or explain(exit_code))
+        facts = {**judged.facts, **({"cause": cause} if cause else {})}
+        bundle = self._bundle(judged.exit_code, trouble, facts=facts)
         # before storing: what fills the disk may be what keeps the store from taking the result
         self._testbed.empty(self.workspace)
         return bundle
 
-    def refuse(self, reason: str) -> Bundle:
+    def refuse(self, exit_code: int, reason: str) -> Bundle:
         """The result of a run that must not be: nothing is started. Raises TestbedError."""
         self._make_folder()
         self._log.note(reason)
-        return self._bundle(99, "", version=BLACKLISTED, summary=f"{reason}\n")
+        return self._bundle(exit_code, "", facts={"cause": reason}, summary=f"{reason}\n")
 
     def _make_folder(self) -> None:
         try:
@@ -193,17 +214,18 @@ class Execution:
             return ""
         return "the worker's disk is full: the run's failure is the worker's, not the package's"
 
-    def _bundle(self, exit_code: int, trouble: str, *, version: str = "", summary: str = "") -> Bundle:
+    def _bundle(self, exit_code: int, trouble: str, *, facts: Mapping[str, str], summary: str = "") -> Bundle:
         result = output.read_output(
             self.workspace.out,
             self._request,
             exit_code=exit_code,
             phases=self.phases.phases,
-            facts={**self._facts, **self._cause(exit_code, trouble)},
+            facts={**self._facts, **facts},
         )
         if trouble:
             summary = f"testbed failure: {trouble.splitlines()[0]}\n"
-        result = replace(result, version=version or result.version, summary=result.summary or summary)
+        version = BLACKLISTED if exit_code == DENYLISTED else result.version
+        result = replace(result, version=version, summary=result.summary or summary)
         try:
             for line in (*trouble.splitlines(), *self._times()):
                 self._log.note(line)
@@ -217,12 +239,6 @@ class Execution:
         """Where the time went, for the log's end; storing it comes later and is in the result only."""
         times = [phase for phase in self.phases.phases if phase.seconds is not None]
         return [f"phase {phase.label}: {phase.seconds:.1f} s" for phase in times]
-
-    def _cause(self, exit_code: int, trouble: str) -> dict[str, str]:
-        log_end = self._log.tail.decode(errors="replace")
-        told = cause_of(exit_code, log_end, self._request, self._queue.release)
-        cause = next(iter(trouble.splitlines()), "") or told
-        return {"cause": cause} if cause else {}
 
     def _files(self, result: Result) -> Bundle:
         artifacts = self.workspace.folder / "artifacts.tar.gz"

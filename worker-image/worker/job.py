@@ -10,9 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Set
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from enum import Enum
 from typing import TypeVar
 
@@ -23,18 +22,15 @@ from testyard.event import COMPLETION_EXCHANGE, EVENTS_EXCHANGE, CompletionMessa
 from testyard.queue import QueueName
 from testyard.request import TestRequest
 from testyard.run import Phase, PhaseTime
-from testyard.settings import Settings
 from testyard.store import RunPath
+from worker.attempts import Attempts
 from worker.claim import Claim, ClaimBook, ClaimState, Identity, identify
 from worker.delivery import Delivery
-from worker.execute import Bundle, Execution
+from worker.execute import Bundle
 from worker.lease import LeaseKeeper
-from worker.limits import limits_for
-from worker.live import LiveReport, LiveSender
-from worker.metrics import Metrics
-from worker.packagelists import PackageList, PackageLists
+from worker.live import LiveReport
 from worker.publish import Publication, completion, remove_unfinished, stored_result
-from worker.testbed.base import Testbed
+from worker.tools import Tools
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -44,25 +40,11 @@ _POLL = 1.0
 _LONGEST_PAUSE = 30.0
 
 
-_NEVER = "not run: the release team's list never_run names this package"
-
-
 class Settlement(Enum):
     """What the broker is told."""
 
     ACK = "ack"
     RETURN = "return"
-
-
-@dataclass(frozen=True)
-class Tools:
-    """What all jobs of a worker share."""
-
-    settings: Settings
-    testbed: Testbed
-    sender: LiveSender
-    metrics: Metrics
-    slots: threading.Semaphore
 
 
 class Job:
@@ -126,34 +108,28 @@ class Job:
     def _run(
         self, request: TestRequest, queue: QueueName, identity: Identity, report: LiveReport
     ) -> Settlement:
-        lists = PackageLists(self._tools.settings.worker.package_lists).of(request.package, queue)
-        claim = self._insist(lambda: self._book.take(identity.key, identity.request_id))
+        claim = self._insist(lambda: self._book.take(identity.key, identity.request_id, identity.deaths))
         report.taken(self._tools.settings.worker.name)
-        execution = self._execution(request, queue, claim, report, lists)
+        accepted = self._delivery.accepted
+        attempts = Attempts(self._tools, request, queue, claim, report, accepted, self._cancelled)
         # the lease is kept by a thread of its own, and a store's connection is for one thread
-        with SwiftStore(self._tools.settings.store) as store, self._removed(execution):
+        with SwiftStore(self._tools.settings.store) as store:
             lease = LeaseKeeper(self._book_in(store), identity.key, claim, self._cancelled)
             try:
-                with lease:
-                    if PackageList.NEVER in lists:
-                        bundle = execution.refuse(_NEVER)
-                    else:
-                        bundle = execution.run(self._notes(claim.request_id, request, queue))
+                with lease, attempts.made(self._pause) as bundle:
                     return self._publish(request, queue, lease, bundle, report)
             except CancelledRun:
-                if lease.lost:
-                    log.warning("request %s: another worker has taken it over", claim.request_id)
-                else:
-                    report.event(EventKind.RETURNED, reason="the worker was stopped")
+                self._give_back(identity.key, lease, report)
                 raise
 
-    @contextmanager
-    def _removed(self, execution: Execution) -> Iterator[None]:
-        """Nothing of the run is left afterwards."""
-        try:
-            yield
-        finally:
-            self._tools.testbed.remove(execution.workspace)
+    def _give_back(self, key: str, lease: LeaseKeeper, report: LiveReport) -> None:
+        if lease.lost:
+            log.warning("request %s: another worker has taken it over", lease.claim.request_id)
+            return
+        # told while the worker is being stopped: once, and if it fails the lease runs out
+        with suppress(StoreError):
+            self._book.renew(key, lease.claim, state=ClaimState.RETURNED)
+        report.event(EventKind.RETURNED, reason="the worker was stopped")
 
     def _identity(self, request: TestRequest, queue: QueueName) -> Identity:
         """Which request it is; waits while a living worker runs it."""
@@ -206,42 +182,6 @@ class Job:
         if message is not None:
             body = message.to_bytes()
             self._insist(lambda: self._publisher.publish(COMPLETION_EXCHANGE, "", body))
-
-    def _execution(
-        self,
-        request: TestRequest,
-        queue: QueueName,
-        claim: Claim,
-        report: LiveReport,
-        lists: Set[PackageList],
-    ) -> Execution:
-        worker = self._tools.settings.worker
-        execution = Execution(
-            request,
-            queue,
-            settings=worker,
-            limits=limits_for(worker.timeouts, queue.architecture, lists),
-            testbed=self._tools.testbed,
-            report=report,
-            facts={
-                "request_id": claim.request_id,
-                "worker": worker.name,
-                "testbed": self._tools.testbed.name,
-            },
-            folder=f"{claim.request_id}-{claim.token[:8]}",
-            cancelled=self._cancelled,
-        )
-        accepted = self._delivery.accepted
-        if accepted is not None:
-            execution.phases.add(PhaseTime(Phase.WAIT, accepted, time.time() - accepted))
-        return execution
-
-    def _notes(self, request_id: str, request: TestRequest, queue: QueueName) -> tuple[str, ...]:
-        name = self._tools.settings.worker.name
-        return (
-            f"request {request_id}: {request.package} on {queue.release} {queue.architecture}",
-            f"taken by worker {name}; testbed {self._tools.testbed.name}",
-        )
 
     def _book_in(self, store: SwiftStore) -> ClaimBook:
         worker = self._tools.settings.worker

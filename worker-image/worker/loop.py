@@ -22,8 +22,9 @@ from testyard.errors import BrokerError, TestyardError
 from testyard.queue import QueueName
 from worker.delivery import Delivery
 from worker.intake import Intake
-from worker.job import Job, Settlement, Tools
+from worker.job import Job, Settlement
 from worker.notify import notify
+from worker.tools import Tools
 from worker.turns import Turns
 
 log = logging.getLogger(__name__)

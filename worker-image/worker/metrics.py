@@ -43,6 +43,12 @@ class Metrics:
         self._runs = Counter(
             "testyard_runs", "Runs whose result is stored.", (*_PLACE, "outcome"), registry=self._registry
         )
+        self._again = Counter(
+            "testyard_retries",
+            "Attempts that failed for a temporary reason.",
+            _PLACE,
+            registry=self._registry,
+        )
         self._returned = Counter(
             "testyard_returned", "Requests given back to their queue.", ("queue",), registry=self._registry
         )
@@ -58,6 +64,10 @@ class Metrics:
         self._runs.labels(*labels, str(result.outcome)).inc()
         for phase in result.phases:
             self._phases.labels(*labels, str(phase.phase)).observe(phase.seconds or 0)
+
+    def tried_again(self, place: QueueName) -> None:
+        """An attempt failed for a temporary reason."""
+        self._again.labels(place.context, place.release, place.architecture).inc()
 
     def returned(self, queue: str) -> None:
         """A request goes back."""

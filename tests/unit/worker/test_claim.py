@@ -121,6 +121,28 @@ def test_what_is_no_claim_claims_nothing(data: bytes) -> None:
     assert Claim.from_bytes(data) is None
 
 
+def test_what_was_given_back_is_anybodys_at_once() -> None:
+    assert own_claim(state=ClaimState.RETURNED).void(lease=60)
+
+
+@pytest.mark.parametrize(
+    ("state", "deaths"),
+    [(ClaimState.RUNNING, 3), (ClaimState.STORING, 2), (ClaimState.RETURNED, 2), (ClaimState.DONE, 2)],
+)
+def test_only_a_worker_that_ran_it_died_of_it(state: ClaimState, deaths: int) -> None:
+    store = MemoryStore()
+    put_claim(store, f"debci-a-b/id/{ID}", own_claim(state=state, deaths=2))
+    found = identity(store, WITH_ID)
+    assert found.deaths == deaths
+    taken = ClaimBook(store, "two", 60).take(found.key, ID, found.deaths)
+    assert identity(store, WITH_ID).standing == taken
+    assert taken.deaths == deaths
+
+
+def test_nobody_died_of_a_new_request() -> None:
+    assert identity(MemoryStore()).deaths == 0
+
+
 def test_void_by_silence() -> None:
     assert not own_claim(renewed=time.time() - 5).void(lease=60)
     assert own_claim(renewed=time.time() - 61).void(lease=60)
