@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
@@ -30,6 +31,7 @@ from testyard.cli.edge import (
     print_json,
     say,
 )
+from testyard.cli.terminal import safe_line
 from testyard.duration import duration_text
 from testyard.errors import SettingsError
 from testyard.local import supervisor
@@ -136,7 +138,8 @@ def logs(
         print_json({"lines": [{"part": name, "line": line} for name, line in old]})
         return
     try:
-        for name, line in itertools.chain(old, stream):
+        for name, text in itertools.chain(old, stream):
+            line = safe_line(text) if sys.stdout.isatty() else text
             if json_:
                 typer.echo(json.dumps({"part": name, "line": line}, ensure_ascii=False))
             else:

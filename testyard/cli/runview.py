@@ -58,11 +58,8 @@ def print_run(run: Run, console: Console) -> None:
     console.print()
     version = "" if run["version"] == UNKNOWN else f" {run['version']}"
     head = Text(f"{run['source']}{version} on {run['release']} {run['architecture']}: ")
-    head += outcome_text(str(run["outcome"])) + Text(f" ({run['explanation']})")
-    console.print(head)
-    cause = (run.get("worker") or {}).get("cause")
-    if cause:
-        console.print(Text(f"Cause: {safe_text(str(cause))}", style="bold"))
+    cause = (run.get("worker") or {}).get("cause") or run["explanation"]
+    console.print(head + outcome_text(str(run["outcome"])) + Text(f" ({safe_text(str(cause))})"))
     console.print()
     if run["tests"]:
         console.print(_tests(run["tests"]))
@@ -79,7 +76,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("run", run["run_id"]),
         ("request", run["request_id"] or ""),
         ("triggers", " ".join(run["triggers"])),
-        ("exit code", str(run["exit_code"])),
+        ("exit code", f"{run['exit_code']}: {run['explanation']}"),
         ("page", run["urls"]["page"]),
         ("log", run["urls"]["log"]),
         ("artifacts", run["urls"]["artifacts"]),
