@@ -27,6 +27,8 @@ _CONTROLS |= dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)), 0xF
 _OWN = re.compile(r"^(?: *\d+s )?autopkgtest \[(\d\d):(\d\d):(\d\d)\]: (.*)$")
 # a package's last line may lack its end, so an error can begin in mid-line
 _ERROR = re.compile(r"autopkgtest \[\d\d:\d\d:\d\d\]: ERROR: |^(?: *\d+s )?badpkg: ")
+# the worker's own lines; the phases' times end a log
+_WORKER = re.compile(r"^testyard \[\d\d:\d\d:\d\d\]: (phase )?")
 _TEST = re.compile(r"test ([^\s:]+): +(.*)$")
 _RESULT = re.compile(r"^(?: *\d+s )?(\S+) +(PASS|FAIL|SKIP|FLAKY)(?: |$)")
 _BEGIN, _END = "[-----------------------", "-----------------------]"
@@ -42,10 +44,11 @@ class Stage(StrEnum):
     PREPARE = "prepare"
     TEST = "test"
     SUMMARY = "summary"
+    TIMES = "times"
 
 
 class Mark(StrEnum):
-    """What a line is: a test's or program's output, autopkgtest's own, or one that tells a failure."""
+    """What a line is: a test's or program's output, autopkgtest's or ours, or one that tells a failure."""
 
     OUTPUT = ""
     OWN = "own"
@@ -158,9 +161,12 @@ class _Cutter:
         self._parts[-1].lines.append(Line(index + 1, text, mark))
 
     def _read(self, index: int, text: str) -> Mark:
-        own = _OWN.match(text)
+        own, ours = _OWN.match(text), _WORKER.match(text)
         if own:
             self._own(index, own)
+        if ours:
+            self._ours(ours)
+            return Mark.OWN
         part = self._parts[-1]
         result = None if own else _RESULT.match(text)
         if (result and result[2] == "FAIL" and result[1] == part.test) or _ERROR.search(text):
@@ -178,6 +184,11 @@ class _Cutter:
         if part.test and own[4].endswith(_BEGIN):
             later = [end for end in self._test_ends.get(part.test, ()) if end > index]
             self._body_until = later[0] if later else -1
+
+    def _ours(self, line: re.Match[str]) -> None:
+        # they are many: at the end of a failing section they would hide what failed
+        if line[1] and self._parts[-1].stage is not Stage.TIMES:
+            self._parts.append(_Open(Stage.TIMES, "where time went"))
 
     def _cut(self, message: str) -> None:
         if message.startswith(_RULE):

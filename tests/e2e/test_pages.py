@@ -28,6 +28,7 @@ PAGES = [
     "/",
     "/running",
     "/packages/hello",
+    "/packages/jq",
     "/packages/sed/bookworm/amd64",
     RUN_PAGE,
     f"/requests/{samples.RUNNING}",
@@ -120,6 +121,21 @@ def test_pages_open_calmly_and_fit(served: Served, chromium: Browser, path: str,
         assert page.locator("h1").count() == 1
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.evaluate("[...document.images].every(image => image.complete)")
+
+
+def test_a_narrow_row_says_what_its_times_are(served: Served, chromium: Browser) -> None:
+    said = "getComputedStyle(document.querySelector('td.number'), '::before').content"
+    with opened(chromium, f"{served.url}/packages/hello", width=390) as page:
+        assert page.evaluate(said) == '"took "'
+    with opened(chromium, f"{served.url}/packages/hello") as page:
+        assert page.evaluate(said) == "none"
+
+
+def test_few_columns_stand_side_by_side(served: Served, chromium: Browser) -> None:
+    with opened(chromium, f"{served.url}/packages/gzip") as page:
+        cell = page.locator(".matrix td").bounding_box()
+        assert cell is not None
+        assert cell["x"] < 400, "not in the middle of the page"
 
 
 def test_dark_differs_and_both_are_readable(served: Served, chromium: Browser) -> None:

@@ -37,8 +37,9 @@ class RequestPage(Page):
 
     @property
     def parameters(self) -> tuple[tuple[str, str], ...]:
-        """The request's keys and values as text."""
-        return tuple((key, _text(value)) for key, value in self.request.row.parameters.items())
+        """The request's keys and values as text; its id has a place of its own."""
+        items = self.request.row.parameters.items()
+        return tuple((key.replace("-", " "), _text(value) or "none") for key, value in items if key != "uuid")
 
     def to_json(self) -> dict[str, Any]:
         return self.request.to_json()

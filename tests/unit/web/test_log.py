@@ -97,6 +97,20 @@ def test_colours_progress_and_control_characters() -> None:
     assert plain_text("bell\x07 nul\x00 tab\t turned\u202e") == "bell\u2407 nul\u2400 tab\t turned\ufffd"
 
 
+def test_the_times_at_the_end_hide_no_failure() -> None:
+    times = "".join(f"testyard [10:00:09]: phase test t{number}: 0.1 s\n" for number in range(EXCERPT))
+    text = f"{HEAD}@@@@@@@@@@@@@@@@@@@@ apt-source x\nbadpkg: y\ntestyard [10:00:08]: the disk is full\n{times}"
+    log = read_log(text)
+    assert [(part.title, part.failed) for part in log.sections] == [
+        ("apt-source x", True),
+        ("where time went", False),
+    ]
+    assert [(line.text, line.mark) for line in log.excerpt[1:]] == [
+        ("badpkg: y", Mark.BAD),
+        ("testyard [10:00:08]: the disk is full", Mark.OWN),
+    ]
+
+
 def test_a_huge_line_is_cut_quickly() -> None:
     started = time.monotonic()
     (line,) = read_log("\x1b[0m" * 10 + "A" * 20_000_000).sections[0].lines
