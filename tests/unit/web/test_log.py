@@ -99,8 +99,8 @@ def test_colours_progress_and_control_characters() -> None:
 
 def test_the_times_at_the_end_hide_no_failure() -> None:
     times = "".join(f"testyard [10:00:09]: phase test t{number}: 0.1 s\n" for number in range(EXCERPT))
-    text = f"{HEAD}@@@@@@@@@@@@@@@@@@@@ apt-source x\nbadpkg: y\ntestyard [10:00:08]: the disk is full\n{times}"
-    log = read_log(text)
+    text = f"{HEAD}@@@@@@@@@@@@@@@@@@@@ apt-source x\nbadpkg: y\ntestyard [10:00:08]: the disk is full\n"
+    log = read_log(text + times)
     assert [(part.title, part.failed) for part in log.sections] == [
         ("apt-source x", True),
         ("where time went", False),
