@@ -45,6 +45,7 @@ def test_outcome_is_the_same_everywhere(system: System, package: str) -> None:
     shown = system.cli("show", run["run_id"])
     assert f"{package} " in shown
     assert outcome in shown
+    assert ("(there is no source package" in shown) is ("no-such" in package)
     listed = json.loads(system.cli("results", package, "--json"))["runs"]
     assert [one["run_id"] for one in listed] == [run["run_id"]]
     page = system.get(f"/runs/{run['request_id']}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -88,6 +89,11 @@ def console() -> Console:
     return Console(soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 
 
+# JSON may hold these as they are, a terminal may obey them
+_STEERING = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
 def print_json(value: Any) -> None:
-    """JSON for programs."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """JSON for programs; a terminal is not steered by it either."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    typer.echo(_STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text))

@@ -51,6 +51,15 @@ def test_log(testyard: Command, run: dict[str, Any]) -> None:
     assert json.loads(testyard("log", RUN, "--json").stdout) == {"run_id": run["run_id"], "log": "line ä\n"}
 
 
+def test_json_cannot_steer_a_terminal(testyard: Command, run: dict[str, Any], site: Site) -> None:
+    hostile = "\x1b[2J \x9b2J \x7f \u202e ä"
+    site.answers["/log"] = (200, hostile.encode())
+    assert run["urls"]["log"].endswith("/log")
+    printed = testyard("log", RUN, "--json").stdout
+    assert not {"\x1b", "\x9b", "\x7f", "\u202e"} & set(printed)
+    assert json.loads(printed)["log"] == hostile
+
+
 HOSTILE = "\x1b[31mred\x1b[0m \x1b[2J\x1b]0;title\x07\n"
 
 
