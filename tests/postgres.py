@@ -78,7 +78,9 @@ class Postgres:
             "max_connections": "60",
             "autovacuum": "off",
         }
-        argv = [str(self._programs / "postgres"), "-D", str(self._folder / "data")]
+        # SIGQUIT when the tests themselves are killed
+        argv = ["setpriv", "--pdeathsig", "QUIT", str(self._programs / "postgres")]
+        argv += ["-D", str(self._folder / "data")]
         argv += [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(

@@ -22,7 +22,7 @@ from testyard.store import RESULT, RunPath, is_private, is_results_container
 
 log = logging.getLogger(__name__)
 
-#: So many of a container's runs are compared with the index at a time: 2 ms each time.
+#: So many of a container's runs are compared with the index at a time, in 5 to 9 ms (of 100,000 runs).
 _PAGE = 500
 
 

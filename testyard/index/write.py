@@ -95,16 +95,28 @@ def end_request(
     meets it, and cannot leave the request waiting for ever.
     """
     insert = insert_for(connection.dialect)
-    done: dict[str, str | None] = {"state": str(RequestState.DONE), "log_tail": "", "reason": ""}
-    if path is not None:
-        done |= {"container": container, "path": path}
+    done = {"state": str(RequestState.DONE), "log_tail": "", "reason": ""}
     statement = insert(request).values(
-        request_id=request_id, queue="", package=package, updated=ended, **done
+        request_id=request_id,
+        queue="",
+        package=package,
+        updated=ended,
+        container=container,
+        path=path,
+        **done,
     )
-    told = statement.excluded.updated
-    later = case((request.c.updated < told, told), else_=request.c.updated)
+    told, known = statement.excluded, request.c
+    ours = known.path.is_(None) | (known.path < told.path)  # of two results the later one, as in `_stored`
     connection.execute(
-        statement.on_conflict_do_update(index_elements=["request_id"], set_={**done, "updated": later})
+        statement.on_conflict_do_update(
+            index_elements=["request_id"],
+            set_={
+                **done,
+                "updated": case((known.updated < told.updated, told.updated), else_=known.updated),
+                "container": case((ours, told.container), else_=known.container),
+                "path": case((ours, told.path), else_=known.path),
+            },
+        )
     )
 
 
@@ -231,11 +243,13 @@ def _log(known: Mapping[str, Any], event: Event) -> dict[str, Any]:
 
 
 def _stored(known: Mapping[str, Any], event: Event) -> dict[str, Any]:
+    later = (event.data.get("path") or "") > (known["path"] or "")
+    place = event.data if later else known
     return {
         "state": str(RequestState.DONE),
         "updated": max(known["updated"], event.time),
-        "container": event.data.get("container") or known["container"],
-        "path": event.data.get("path") or known["path"],
+        "container": place["container"],
+        "path": place["path"],
         "log_tail": "",
         "reason": "",
     }

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import permutations
 
 import pytest
@@ -91,7 +92,7 @@ STORIES: list[tuple[Event, ...]] = [
 def test_any_order_and_twice_ends_the_same(shared: Engine, story: tuple[Event, ...]) -> None:
     endings = set()
     for order in permutations(story):
-        for told in (order, (*order, *order[::-1])):
+        for told in (order, (*order, *order[::-1]))[: 2 if len(story) < 5 else 1]:
             with shared.connect() as connection:
                 found = row(connection, *told)
                 taken = (found.taken, found.worker) if found.state is RequestState.RUNNING else ()
@@ -191,6 +192,26 @@ def test_a_stored_run_ends_its_request_in_any_order(shared: Engine, story: tuple
             ), steps
             assert (found.queue, found.log_tail) == ("debci-noble-amd64", "")
             assert found.updated == PATH.run_id.time.timestamp()
+
+
+def test_of_two_results_the_later_one_is_the_requests(shared: Engine) -> None:
+    later = RunPath("noble", "amd64", "gzip", RunId("20260105_120001_00000@"))
+    stored = event(EventKind.STORED, 60, container="autopkgtest-noble-a-b", path=str(later))
+    result = Result(exit_code=0, source="gzip", request_id=ID)
+    steps: list[Callable[[Connection], object]] = [
+        enter_run,
+        lambda index: apply_event(index, STORED),
+        lambda index: apply_event(index, stored),
+        lambda index: record_run(index, "autopkgtest-noble-a-b", later, result),
+    ]
+    for order in permutations(steps):
+        with shared.connect() as connection:
+            for step in order:
+                step(connection)
+            end_request(connection, ID, package="gzip", ended=1)
+            found = row(connection)
+            connection.rollback()
+        assert (found.container, found.path) == ("autopkgtest-noble-a-b", str(later))
 
 
 def test_a_run_of_which_no_event_was_told_has_its_request(index: Connection) -> None:
