@@ -92,6 +92,7 @@ class Consumer:
                 self._give_back(channel, method, reason)
                 return
             self._park(publisher, body, reason)
+        self.problem = ""
         channel.basic_ack(method.delivery_tag)
 
     def _park(self, publisher: Publisher, body: bytes, reason: str) -> None:
@@ -99,6 +100,7 @@ class Consumer:
         publisher.park(body, queue=self._queue, reason=reason)
 
     def _give_back(self, channel: BlockingChannel, method: Basic.Deliver, reason: str) -> None:
+        self.problem = reason
         log.warning("%s: back to the queue: %s", self._queue, reason)
         channel.basic_nack(method.delivery_tag, requeue=True)
         self._stop.wait(self._pause)

@@ -14,7 +14,7 @@ import httpx
 import pika
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import Engine
+from sqlalchemy import Engine, inspect
 from starlette.applications import Starlette
 
 import functions.index.app
@@ -98,7 +98,7 @@ def test_the_watch_makes_queues_and_survives_the_broker(
     engine.dispose()
 
 
-Configure = Callable[[str], None]
+Configure = Callable[..., None]
 
 
 @pytest.fixture
@@ -107,13 +107,14 @@ def configure(
 ) -> Configure:
     """Makes the environment that a function starts in, with this database."""
 
-    def write(database: str) -> None:
+    def write(database: str, sweep_interval: int = 1) -> None:
         for name in [name for name in os.environ if name.startswith("TESTYARD_")]:
             monkeypatch.delenv(name)
         config = tmp_path / "settings.toml"
         contexts = list(settings.topology.contexts)
         config.write_text(
-            f'[broker]\nurl = "{rabbit.url}"\n[database]\nurl = "{database}"\n[index]\nsweep_interval = 1\n'
+            f'[broker]\nurl = "{rabbit.url}"\n[database]\nurl = "{database}"\n'
+            f"[index]\nsweep_interval = {sweep_interval}\n"
             f'[store]\nauth_version = "1"\nauth_url = "{swift.auth_url}"\n'
             f'user = "{swift.user}"\nkey = "{swift.key}"\n'
             f'[topology]\nreleases = ["noble"]\narchitectures = ["amd64"]\ncontexts = {contexts}\n'
@@ -151,6 +152,18 @@ def wait(condition: Callable[[], bool], health: Callable[[], httpx.Response]) ->
     while not condition():
         assert time.monotonic() < give_up, health().text
         time.sleep(0.02)
+
+
+def problems(health: Callable[[], httpx.Response]) -> list[str]:
+    return str(health().json()["reason"]).split("; ")
+
+
+def inspect_tables(url: str) -> int:
+    engine = open_index(url)
+    try:
+        return len(inspect(engine).get_table_names())
+    finally:
+        engine.dispose()
 
 
 def tell(rabbit: Rabbit, *events: Event) -> None:
@@ -257,3 +270,25 @@ def test_functions_start_before_their_database_and_outlive_its_crash(
                 wait_healthy(health)
         engine.dispose()
         assert dead_letters(rabbit.url) == ()
+
+
+def test_messages_that_wait_for_the_database_show_in_the_health(
+    rabbit: Rabbit, store: SwiftStore, configure: Configure
+) -> None:
+    with postgres_server() as postgres:
+        url = postgres.new_schema()
+        configure(url, sweep_interval=3600)
+        with serving(functions.index.app.create_app) as health:
+            wait(lambda: inspect_tables(url) > 0, health)
+            wait_healthy(health)
+            postgres.stop()
+            with Publisher(rabbit.url) as publisher:
+                publisher.publish(COMPLETION_EXCHANGE, "", put(store, path_of(1)).to_bytes())
+            # the sweep, which has a reason of its own, may have been in its way
+            wait(lambda: any(part.startswith("index: ") for part in problems(health)), health)
+            assert health().status_code == 503
+            postgres.start()
+            wait_healthy(health)
+        engine = open_index(url)
+        assert len(runs(engine)) == 1
+        engine.dispose()
