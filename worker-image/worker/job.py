@@ -21,6 +21,7 @@ from testyard.errors import BrokerError, CancelledRun, RequestError, ResultError
 from testyard.event import COMPLETION_EXCHANGE, EVENTS_EXCHANGE, CompletionMessage, Event, EventKind
 from testyard.queue import QueueName
 from testyard.request import TestRequest
+from testyard.result import Result
 from testyard.run import Phase, PhaseTime
 from testyard.store import RunPath
 from worker.attempts import Attempts
@@ -29,6 +30,7 @@ from worker.delivery import Delivery
 from worker.execute import Bundle
 from worker.lease import LeaseKeeper
 from worker.live import LiveReport
+from worker.order import Turn, TurnLost
 from worker.publish import Publication, completion, remove_unfinished, stored_result
 from worker.tools import Tools
 
@@ -166,10 +168,8 @@ class Job:
         request_id = lease.claim.request_id
         publication = Publication(self._store, request, queue, request_id)
         report.phase(PhaseTime(Phase.UPLOAD, time.time()))
-        path = self._insist(publication.choose_path)
-        place = {"container": publication.container, "path": str(path)}
-        self._insist(lambda: lease.advance(state=ClaimState.STORING, **place))
-        result = self._insist(lambda: publication.store(path, bundle, time.time, lease.advance))
+        self._insist(publication.choose_container)
+        path, result = self._in_order(publication, lease, bundle)
         self._insist(lambda: lease.advance(state=ClaimState.DONE))
         report.stored(publication.container, str(path), result.exit_code)
         self._tell(completion(publication.container, path, result, request))
@@ -177,6 +177,36 @@ class Job:
         shown = "private" if request.private else f"{request.package} {result.outcome}: {path}"
         log.info("request %s: %s", request_id, shown)
         return Settlement.ACK
+
+    def _in_order(
+        self, publication: Publication, lease: LeaseKeeper, bundle: Bundle
+    ) -> tuple[RunPath, Result]:
+        while True:
+            try:
+                return self._insist(lambda: self._in_turn(publication, lease, bundle))
+            except TurnLost as error:
+                log.warning("%s; waiting for another", error.brief)
+
+    def _in_turn(
+        self, publication: Publication, lease: LeaseKeeper, bundle: Bundle
+    ) -> tuple[RunPath, Result]:
+        """Store a run as the newest of its source. Raises TurnLost if another may have become that."""
+        if lease.claim.path:  # the turn was lost: before or after the last object?
+            result = self._insist(lambda: stored_result(self._store, lease.claim))
+            if result is not None:
+                return RunPath.parse(lease.claim.path), result
+            self._insist(lambda: remove_unfinished(self._store, lease.claim))
+        url = self._tools.settings.broker.url.get_secret_value()
+        with Turn(url, publication.container, publication.siblings, self._cancelled) as turn:
+            path = self._insist(publication.choose_path)
+            place = {"container": publication.container, "path": str(path)}
+            self._insist(lambda: lease.advance(state=ClaimState.STORING, **place))
+
+            def still_ours() -> None:
+                lease.advance()
+                turn.check()
+
+            return path, self._insist(lambda: publication.store(path, bundle, time.time, still_ours))
 
     def _tell(self, message: CompletionMessage | None) -> None:
         if message is not None:

@@ -46,17 +46,31 @@ class Publication:
         self.container = ""
 
     def choose_path(self) -> RunPath:
-        """A free place for a run that is complete now, in what is ``container`` from now on."""
+        """A place for a run that is complete now, behind all that are there (`worker.order`)."""
+        if not self.container:
+            self.choose_container()
+        now = self._path(datetime.now(UTC))
+        parent = now.parent
+        this_second = f"{parent}{now.run_id.text[:15]}"
+        names = self._store.names(self.container, prefix=parent, delimiter="@", marker=this_second)
+        later = [name for name in names if name.endswith("@")]  # as other clocks see it, or this second
+        if not later:
+            return now
+        return self._path(RunPath.parse(later[-1]).run_id.time + timedelta(seconds=1))
+
+    def choose_container(self) -> None:
+        """Choose ``container``, which is made if it is missing."""
         self.container = self._choice.choose()
-        when = datetime.now(UTC)
-        while True:
-            run_id = RunId.make(
-                when, self._request.body() + self._id.encode(), self._queue.release, self._queue.architecture
-            )
-            path = RunPath(self._queue.release, self._queue.architecture, self._request.package, run_id)
-            if not self._store.names(self.container, prefix=f"{path}/"):
-                return path
-            when += timedelta(seconds=1)
+
+    @property
+    def siblings(self) -> RunPath:
+        """Any path of the runs that are in order."""
+        return self._path(datetime.now(UTC))
+
+    def _path(self, when: datetime) -> RunPath:
+        place = self._queue.release, self._queue.architecture
+        run_id = RunId.make(when, self._request.body() + self._id.encode(), *place)
+        return RunPath(*place, self._request.package, run_id)
 
     def store(
         self, path: RunPath, bundle: Bundle, clock: Callable[[], float], still_ours: Callable[[], None]
