@@ -35,8 +35,10 @@ from testyard.adapters.swift import SwiftStore
 from testyard.errors import BrokerError
 from testyard.event import COMPLETION_EXCHANGE, EVENTS_EXCHANGE, Event, EventKind
 from testyard.index import RequestState, open_index, read
+from testyard.index.write import apply_event
 from testyard.queue import DEAD_LETTERS, QueueName
 from testyard.settings import Broker, Settings, Topology
+from worker.claim import ClaimBook, ClaimState
 
 NOBLE = QueueName("ubuntu", "noble", "amd64")
 
@@ -180,9 +182,26 @@ def test_the_index_function(
         for body in (b"poison", message.to_bytes(), message.to_bytes()):
             publisher.publish(COMPLETION_EXCHANGE, "", body)
     put(store, path_of(2))
+    silent = "22222222-3333-4444-8555-666677778888"
+    with engine.begin() as connection:
+        apply_event(connection, Event(EventKind.TAKEN, silent, str(NOBLE), "private-test", time=10.0))
+    book = ClaimBook(store, "w1", 60)
+    claim = book.take(f"{NOBLE}/id/{silent}", silent)
+    place = {"container": "private-autopkgtest-noble", "path": str(path_of(3))}
+    book.renew(f"{NOBLE}/id/{silent}", claim, state=ClaimState.DONE, **place)
+
+    def done() -> bool:
+        ended = request(engine, silent)
+        return (
+            len(runs(engine)) == 2
+            and len(dead_letters(rabbit.url)) == 1
+            and ended is not None
+            and ended.state is RequestState.DONE
+        )
+
     configure(database)
     with serving(functions.index.app.create_app) as health:
-        wait(lambda: len(runs(engine)) == 2 and len(dead_letters(rabbit.url)) == 1, health)
+        wait(done, health)
         wait_healthy(health)
     (letter,) = dead_letters(rabbit.url)
     assert (letter.body, letter.queue) == (b"poison", INDEX_QUEUE)
