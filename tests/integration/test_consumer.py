@@ -61,7 +61,7 @@ def test_a_consumer_settles_each_message_once(broker: Rabbit) -> None:
     with consuming(broker, handle) as consumer:
         wait_for(lambda: seen.count(b"away") == 3 and b"two" in seen)
         wait_for(lambda: waiting(broker, DEAD_LETTERS) == 1)
-        assert consumer.problem == ""
+        wait_for(lambda: consumer.problem == "")
     assert sorted(seen) == [b"away"] * 3 + [b"bad", b"one", b"two"]
     assert dead_letters(broker.url) == (DeadLetter(INDEX_QUEUE, "message: no JSON object", "", b"bad"),)
     assert waiting(broker, INDEX_QUEUE) == 0
@@ -80,9 +80,26 @@ def test_a_message_that_meets_a_bug_twice_goes_aside_and_the_next_ones_are_handl
             publisher.publish(COMPLETION_EXCHANGE, "", body)
     with consuming(broker, handle) as consumer:
         wait_for(lambda: waiting(broker, DEAD_LETTERS) == 1 and seen.count(b"once") == 2)
-        assert consumer.problem == ""
+        wait_for(lambda: consumer.problem == "")
     assert dead_letters(broker.url) == (DeadLetter(INDEX_QUEUE, "a bug: OverflowError", "", b"poison"),)
     assert sorted(seen) == [b"fine", b"once", b"once", b"poison", b"poison"]
+    assert waiting(broker, INDEX_QUEUE) == 0
+
+
+def test_a_consumer_says_why_a_message_went_back(broker: Rabbit) -> None:
+    away = threading.Event()
+    away.set()
+
+    def handle(_: bytes) -> None:
+        if away.is_set():
+            raise StoreError("store: away")
+
+    with consuming(broker, handle) as consumer:
+        with Publisher(broker.url) as publisher:
+            publisher.publish(COMPLETION_EXCHANGE, "", b"x")
+        wait_for(lambda: consumer.problem == "store: away")
+        away.clear()
+        wait_for(lambda: consumer.problem == "")
     assert waiting(broker, INDEX_QUEUE) == 0
 
 
