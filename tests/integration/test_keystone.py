@@ -81,16 +81,21 @@ def test_addresses_and_regions(by_password: Store, region: str, slash: str) -> N
 
 
 def test_a_revoked_token_is_followed_by_a_new_login(cloud: Cloud, by_password: Store) -> None:
+    content = b"x" * 100_000
     with SwiftStore(by_password) as store:
         store.ensure_container("revoked")
         cloud.keystone.set_enabled("worker", False)
+        cloud.keystone.set_enabled("worker", True)
+        store.put("revoked", "first", content)  # sent, refused, sent again from its start
+        assert store.get("revoked", "first") == content
+        cloud.keystone.set_enabled("worker", False)
         try:
-            with pytest.raises(StoreError, match="cannot write revoked/x: Keystone refuses the login"):
-                store.put("revoked", "x", b"x")
+            with pytest.raises(StoreError, match="cannot write revoked/second: Keystone refuses the login"):
+                store.put("revoked", "second", content)
         finally:
             cloud.keystone.set_enabled("worker", True)
-        store.put("revoked", "x", b"x" * 100_000)
-        assert store.get("revoked", "x") == b"x" * 100_000
+        store.put("revoked", "second", content)
+        assert store.names("revoked") == ("first", "second")
 
 
 def test_a_wrong_key_is_told_without_it(settings: Store) -> None:
