@@ -54,6 +54,12 @@ def read_acl(reader: str) -> str:
     return f"*:{reader}" if reader else ""
 
 
+def archive_of(container: str, release: str) -> str:
+    """``owner-name`` of the archive that a container's runs used beside the release's own; else empty."""
+    own, dash, archive = container.removeprefix("private-").partition(f"{container_name(release)}-")
+    return archive if dash and not own else ""
+
+
 def is_results_container(name: str) -> bool:
     """True if it can be a name that `container_name` or `reader_container` gave."""
     return bool(_RESULTS.fullmatch(name)) and ".." not in name

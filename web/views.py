@@ -11,7 +11,7 @@ from testyard.index import QueueRow, RequestRow, RequestState, RunRow
 from testyard.queue import QueueName
 from testyard.result import UNKNOWN
 from testyard.run import PhaseTime
-from testyard.store import container_name
+from testyard.store import archive_of
 from web import addresses, log, secrets, words
 from web.addresses import Addresses, RunUrls
 
@@ -37,7 +37,7 @@ class RunView:
     @property
     def archive(self) -> str:
         """Owner and name of the archive that was used beside the release's own; empty if there was none."""
-        return self.row.container.removeprefix(container_name(self.row.release)).removeprefix("-")
+        return archive_of(self.row.container, self.row.release)
 
     def to_json(self) -> dict[str, Any]:
         """As twins show it; programs rely on these keys."""

@@ -15,6 +15,7 @@ from rich.text import Text
 from testyard.cli.terminal import safe_text
 from testyard.duration import age_text, duration_text
 from testyard.result import UNKNOWN
+from testyard.store import archive_of
 
 Run = Mapping[str, Any]
 
@@ -75,6 +76,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     pairs = [
         ("run", run["run_id"]),
         ("request", run["request_id"] or ""),
+        ("archive", archive_of(run.get("container") or "", run["release"])),
         ("triggers", " ".join(run["triggers"])),
         ("exit code", f"{run['exit_code']}: {run['explanation']}"),
         ("page", run["urls"]["page"]),
@@ -112,6 +114,12 @@ def phases_table(phases: Sequence[Run], now: float | None = None) -> Table:
     return table
 
 
+def _version(run: Run) -> Text:
+    archive = archive_of(run.get("container") or "", run["release"])
+    version = Text("" if run["version"] == UNKNOWN else run["version"])
+    return version.append(f" with {archive}", style="dim") if archive else version
+
+
 def print_runs(runs: Sequence[Run], console: Console) -> None:
     """A table of runs; a run id in it is never cut."""
     now = time.time()
@@ -119,7 +127,7 @@ def print_runs(runs: Sequence[Run], console: Console) -> None:
     for run in runs:
         table.add_row(
             outcome_text(run["outcome"]),
-            Text("" if run["version"] == UNKNOWN else run["version"]),
+            _version(run),
             f"{run['release']} {run['architecture']}",
             seconds_text(run["duration"]),
             age_text(datetime.fromisoformat(run["completed"]).timestamp(), now),

@@ -10,6 +10,7 @@ from testyard.run import RunId
 from testyard.store import (
     CLAIMS,
     RunPath,
+    archive_of,
     container_name,
     is_private,
     is_results_container,
@@ -119,3 +120,17 @@ def test_files_and_parent() -> None:
 def test_what_is_no_path(text: str) -> None:
     with pytest.raises(ResultError):
         RunPath.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("container", "archive"),
+    [
+        ("autopkgtest-noble", ""),
+        ("autopkgtest-noble-team-ppa", "team-ppa"),
+        ("private-autopkgtest-noble-team-ppa", "team-ppa"),
+        ("autopkgtest-jammy-team-ppa", ""),
+        ("", ""),
+    ],
+)
+def test_the_archive_of_a_container(container: str, archive: str) -> None:
+    assert archive_of(container, "noble") == archive

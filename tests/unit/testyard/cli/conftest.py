@@ -63,6 +63,7 @@ def run(site: Site, settings_file: Path, monkeypatch: pytest.MonkeyPatch) -> dic
         "release": "noble",
         "architecture": "amd64",
         "source": "demo",
+        "container": "autopkgtest-noble",
         "version": "1.2-3",
         "run_id": RUN,
         "request_id": "6f2f3c8d-0a4f-4a57-9d55-1a015e3c6f1d",

@@ -46,6 +46,13 @@ def test_the_cause_and_an_unknown_version(testyard: Command, run: dict[str, Any]
     assert "unknown" not in testyard("results", "demo").stdout
 
 
+def test_a_run_with_another_archive_says_so(testyard: Command, run: dict[str, Any]) -> None:
+    assert "with" not in testyard("results", "demo").stdout
+    run.update(container="autopkgtest-noble-team-ppa")
+    assert "1.2-3 with team-ppa" in testyard("results", "demo").stdout
+    assert "archive    team-ppa" in testyard("show", RUN).stdout
+
+
 def test_log(testyard: Command, run: dict[str, Any]) -> None:
     assert testyard("log", RUN).stdout == "line ä\n"
     assert json.loads(testyard("log", RUN, "--json").stdout) == {"run_id": run["run_id"], "log": "line ä\n"}
