@@ -96,9 +96,15 @@ def test_the_site_does_not_know_the_broker(room: str, path: Path) -> None:
 
 
 def test_what_runs_in_a_namespace_is_standard_library_only() -> None:
-    path = ROOMS["worker"] / "testbed" / "enter.py"
-    assert imports(path)
-    assert tops(path) <= sys.stdlib_module_names
+    enter, fence = (ROOMS["worker"] / "testbed" / name for name in ("enter.py", "fence.py"))
+    assert tops(fence) <= sys.stdlib_module_names
+    assert tops(enter) - {"worker"} <= sys.stdlib_module_names
+    assert {name for name in imports(enter) if name.startswith("worker")} == {
+        "worker.testbed",
+        "worker.testbed.fence",
+    }
+    empty = (ROOMS["worker"] / "__init__.py", ROOMS["worker"] / "testbed" / "__init__.py")
+    assert [path for path in empty if imports(path)] == []
 
 
 @pytest.mark.parametrize(("room", "path"), MODULES, ids=ids(MODULES))

@@ -11,10 +11,10 @@ import tarfile
 from collections.abc import Iterator
 
 import httpx
-import psutil
 import pytest
 from playwright.sync_api import Browser
 
+from tests.e2e import intruder
 from tests.system import System, running_system
 from testyard.result import read_result_tar
 
@@ -120,19 +120,26 @@ def test_public_queries(system: System) -> None:
     assert as_json[-1] == {"subdir": lines[-1]}
 
 
+@pytest.mark.root
 def test_hostile_test_code_reaches_nothing_of_ours(system: System) -> None:
-    state = system.state
-    hosts = ("127.0.0.1", "localhost", *_own_addresses())
-    targets = ",".join(f"{host}:{port}" for host in hosts for port in sorted(state.ports.values()))
-    secrets = f"{state.path},{state.settings_file},{state.path}/work,/root/.ssh,/home,/etc/shadow,/etc/apt"
-    run = system.run_of("ty-intruder", "--env", f"TY_TARGETS={targets}", "--env", f"TY_SECRETS={secrets}")
+    orders = intruder.wanted(system)
+    with intruder.bait(orders["TY_ABSTRACT"]):
+        run = system.run_of("ty-intruder", *(f"--env={name}={value}" for name, value in orders.items()))
+        outside = intruder.probe_outside(orders)
     log = system.cli("log", run["run_id"])
-    assert "REACHED" not in log.replace("ARCHIVE REACHED", ""), log
-    assert log.count("closed ") == len(hosts) * len(state.ports)
     assert "ARCHIVE REACHED" in log, "the testbed has no way out, so nothing was proved\n" + log
     assert "\nESCAPED" in log, "the chroot was not left, so nothing was proved\n" + log
-    assert "FOUND" not in log, log
+    inside = intruder.attempts(log)
+    assert [name for name, worked in inside.items() if worked] == [], log
     assert run["outcome"] == "pass", log
+    # processes of the runner's outer part were there to be entered
+    assert all(int(count) > 0 for count in re.findall(r"^# \w+: (\d+) to try", log, re.MULTILINE)), log
+    plain = {name for name in inside if not name.startswith(("tcp ", "udp "))}
+    failed = {name for name in plain if not outside.get(name)}
+    assert failed <= intruder.OPTIONAL, f"does not work outside, so it proves nothing: {failed}"
+    listening = {f"tcp 127.0.0.1 {port}" for port in system.state.ports.values()}
+    assert {name for name in listening if not outside.get(name)} == set()
+    assert listening <= set(inside)
 
 
 def test_pages_of_a_real_run_in_a_browser(system: System, chromium: Browser) -> None:
@@ -163,17 +170,3 @@ def test_live_page_of_a_running_test(system: System, chromium: Browser) -> None:
     page.wait_for_url("**/packages/ty-slow/**", timeout=30_000)
     assert "pass" in page.inner_text("main")
     page.close()
-
-
-def _own_addresses() -> list[str]:
-    """This machine's own addresses and its gateway (IPv4), as a test would find them."""
-    own = [
-        address.address
-        for addresses in psutil.net_if_addrs().values()
-        for address in addresses
-        if address.family.name == "AF_INET" and not address.address.startswith("127.")
-    ]
-    with open("/proc/net/route") as routes:
-        rows = [line.split() for line in routes.readlines()[1:]]
-    gateways = [bytes.fromhex(row[2])[::-1] for row in rows if row[1] == "00000000"]
-    return [*own, *(".".join(str(byte) for byte in gateway) for gateway in gateways)]

@@ -144,9 +144,10 @@ class Execution:
         command = build_command(self._request, self._queue, self._settings, self._testbed, self._limits)
         try:
             self.phases.enter(Phase.TREE)
-            self._testbed.prepare(self._queue.release, self._queue.architecture, self._note)
+            stopped = self._cancelled.is_set
+            self._testbed.prepare(self._queue.release, self._queue.architecture, self._note, stopped)
             self.phases.enter(Phase.TESTBED)
-            process = self._testbed.start(self.workspace, command)
+            process = self._testbed.start(self.workspace, command, stopped)
         except OSError as error:
             raise TestbedError(f"the testbed could not be started: {error}") from error
         ended = False

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from testyard.errors import TestbedError
+from testyard.errors import CancelledRun, TestbedError
 
 #: What programs see of our environment: nothing but this. Settings and secrets stay here.
 CLEAN_ENVIRONMENT = {
@@ -18,38 +19,59 @@ CLEAN_ENVIRONMENT = {
 }
 
 
+#: Seconds between two looks at whether the program is still wanted.
+_LOOK = 0.2
+
+
 def run(
     argv: Sequence[str],
     *,
     timeout: float = 600,
     environment: Mapping[str, str] | None = None,
     cwd: Path = Path("/"),
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> str:
     """Run a program to its end and give its output. ``timeout`` is in seconds.
 
     Raises TestbedError with the command and the end of its output if it cannot start, fails or
-    takes too long.
+    takes too long; CancelledRun soon after ``cancelled`` says true. In both cases it is killed.
     """
     line = shlex.join(argv)
     try:
-        done = subprocess.run(
+        child = subprocess.Popen(
             list(argv),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=timeout,
             env={**CLEAN_ENVIRONMENT, **(environment or {})},
             cwd=cwd,
-            check=False,
         )
     except FileNotFoundError as error:
         raise TestbedError(
             f"{argv[0]}: no such program", resolution="Run `testyard doctor` to see what is missing."
         ) from error
-    except subprocess.TimeoutExpired as error:
-        raise TestbedError(f"{argv[0]}: not done after {timeout:.0f} s", details=line) from error
-    output = done.stdout.decode(errors="replace")
-    if done.returncode:
-        tail = "\n".join(output.splitlines()[-15:])
-        raise TestbedError(f"{argv[0]}: exit status {done.returncode}", details=f"$ {line}\n{tail}")
+    try:
+        output = _output(child, time.monotonic() + timeout, cancelled).decode(errors="replace")
+    finally:
+        child.kill()  # nothing if it has ended
+        child.communicate()
+    tail = "\n".join(output.splitlines()[-15:])
+    if child.returncode < 0 and not tail:
+        tail = f"killed by signal {-child.returncode}"
+    if child.returncode:
+        raise TestbedError(f"{argv[0]}: exit status {child.returncode}", details=f"$ {line}\n{tail}")
     return output
+
+
+def _output(child: subprocess.Popen[bytes], deadline: float, cancelled: Callable[[], bool]) -> bytes:
+    while True:
+        try:
+            return child.communicate(timeout=_LOOK)[0]
+        except subprocess.TimeoutExpired as error:
+            if cancelled():
+                raise CancelledRun("the worker was told to stop") from error
+            if time.monotonic() > deadline:
+                line = shlex.join(str(word) for word in error.cmd)
+                raise TestbedError(
+                    f"{error.cmd[0]}: not done in time, killed", details=f"$ {line}"
+                ) from error

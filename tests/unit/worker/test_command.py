@@ -33,10 +33,12 @@ class Kind:
     disposable: bool = True
     name: str = "kind"
 
-    def prepare(self, release: str, architecture: str, note: Callable[[str], None]) -> None:
+    def prepare(
+        self, release: str, architecture: str, note: Callable[[str], None], cancelled: Callable[[], bool]
+    ) -> None:
         raise NotImplementedError
 
-    def start(self, workspace: Workspace, command: Command) -> Process:
+    def start(self, workspace: Workspace, command: Command, cancelled: Callable[[], bool]) -> Process:
         raise NotImplementedError
 
     def remove(self, workspace: Workspace) -> None:

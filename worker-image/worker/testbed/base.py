@@ -10,6 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from testyard.errors import TestbedError
+
+#: What runs inside new namespaces, by the system's own Python, alone.
+ENTER = Path(__file__).with_name("enter.py")
+PYTHON = ("/usr/bin/python3", "-I")
+
 
 @dataclass(frozen=True)
 class Workspace:
@@ -50,14 +56,16 @@ class Testbed(Protocol):
     def disposable(self) -> bool:
         """True if packages may be upgraded in it: it is thrown away afterwards."""
 
-    def prepare(self, release: str, architecture: str, note: Callable[[str], None]) -> None:
+    def prepare(
+        self, release: str, architecture: str, note: Callable[[str], None], cancelled: Callable[[], bool]
+    ) -> None:
         """Make sure that a testbed can be started; tells ``note`` what takes long.
 
-        Raises TestbedError.
+        Raises TestbedError; CancelledRun soon after ``cancelled`` says true.
         """
 
-    def start(self, workspace: Workspace, command: Command) -> Process:
-        """Start autopkgtest. Raises TestbedError."""
+    def start(self, workspace: Workspace, command: Command, cancelled: Callable[[], bool]) -> Process:
+        """Start autopkgtest. Raises TestbedError; CancelledRun soon after ``cancelled`` says true."""
 
     def empty(self, workspace: Workspace) -> None:
         """Remove what the testbed left in the run's folder; the worker's own files stay."""
@@ -72,7 +80,10 @@ class Process(Protocol):
     output: int
 
     def wait(self) -> int:
-        """The exit code once it has ended; nothing of the run lives on after that."""
+        """The exit code once it has ended; nothing of the run lives on after that.
+
+        Raises TestbedError if something that the run needed had ended before it.
+        """
 
     def kill(self) -> None:
         """End it and all that it started, at once."""
@@ -98,25 +109,32 @@ def output_pipe(owner: tuple[int, int] | None = None) -> tuple[int, int]:
     return reader, writer
 
 
+class Helper(Protocol):
+    """What a run needs beside its own processes."""
+
+    def end(self) -> str:
+        """End it; says why if it had ended by itself, else nothing."""
+
+
 class PlainProcess:
     """A process whose death takes its whole process tree along (it leads a PID namespace)."""
 
-    def __init__(
-        self, child: subprocess.Popen[bytes], output: int, helpers: Sequence[subprocess.Popen[bytes]] = ()
-    ) -> None:
+    def __init__(self, child: subprocess.Popen[bytes], output: int, helpers: Sequence[Helper] = ()) -> None:
         self._child = child
         self._helpers = helpers
         self.output = output
 
     def wait(self) -> int:
         """See `Process`."""
+        trouble = []
         try:
-            return self._child.wait()
+            status = self._child.wait()
         finally:
-            for helper in self._helpers:
-                helper.kill()
-                helper.wait()
+            trouble = [said for helper in self._helpers if (said := helper.end())]
             os.close(self.output)
+        if trouble:
+            raise TestbedError("\n".join(trouble))
+        return status
 
     def kill(self) -> None:
         """See `Process`."""

@@ -4,19 +4,28 @@
 Called by the system's own Python, on its own (nothing of Testyard is importable here):
 
     enter.py prepare WORK TREE SOURCES -- COMMAND…    as root: puts the three where the account may
-                                                      reach them, then becomes COMMAND
+                                                      reach them (/mnt/work, …), then becomes COMMAND
     enter.py sandbox WORK TREE SOURCES -- COMMAND…    as root of the new user namespace: makes a root
                                                       file system of /usr (read-only) and the run's
                                                       own folder, waits for one line on standard
                                                       input (the network is there), becomes COMMAND
+
+That line is a JSON object: `resolv_conf`, the text of the run's /etc/resolv.conf, and `own_addresses`,
+those of this machine, which the run must not reach.
 
 autopkgtest's unshare runner keeps its testbed by chroot, which root in a user namespace can leave.
 What it finds outside then is only this: pivot_root, and the old root is gone.
 """
 
 import ctypes
+import json
 import os
 import sys
+from typing import Any
+
+sys.path.insert(0, __file__.rsplit("/", 3)[0])  # `python3 -I` does not look beside the script
+
+from worker.testbed import fence
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT = 1, 2, 4, 32
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
@@ -48,7 +57,7 @@ FOLDERS = (
     "run",
     "old",
 )
-ETC_FILES = ("ld.so.cache", "localtime", "nsswitch.conf", "resolv.conf", "alternatives")
+ETC_FILES = ("ld.so.cache", "localtime", "nsswitch.conf", "alternatives")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "console")
 ENVIRONMENT = {
     "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
@@ -126,10 +135,18 @@ def sandbox(work: str, tree: str, sources: str) -> None:
     os.chdir("/")
     check(LIBC.umount2(b"/old", MNT_DETACH), "umount /old")
     os.rmdir("/old")
+
+
+def close_up(order: "dict[str, Any]") -> None:
+    """What can only be done once the network is there; afterwards nothing out here can be changed."""
+    fence.keep_at_home(order["own_addresses"])
+    with open("/etc/resolv.conf", "w") as file:
+        file.write(order["resolv_conf"])
     # nothing out here can be changed by a test that left its chroot, e.g. /etc/ld.so.preload
     read_only("/")
     for capability in NETWORK_CAPABILITIES:
         check(LIBC.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0), "prctl")
+    fence.forbid_vsock()
 
 
 def bind_system() -> None:
@@ -166,13 +183,16 @@ def main() -> None:
     stage, paths, command = sys.argv[1], sys.argv[2:5], sys.argv[6:]
     if stage == "prepare":
         staged = prepare(paths)
-        place = command.index("WORK")
-        command[place : place + 3] = staged
+        if "WORK" in command:
+            place = command.index("WORK")
+            command[place : place + 3] = staged
     else:
         sandbox(*paths)
         os.write(1, b"ready\n")
-        if os.read(0, 16) == b"":
+        line = sys.stdin.readline()
+        if not line:
             sys.exit("the worker is gone")
+        close_up(json.loads(line))
         os.environ.clear()
         os.environ.update(ENVIRONMENT)
         check(LIBC.sethostname(b"testbed", 7), "sethostname")

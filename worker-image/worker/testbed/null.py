@@ -22,11 +22,13 @@ class NullTestbed:
     name: str = "null"
     disposable: bool = False
 
-    def prepare(self, release: str, architecture: str, note: Callable[[str], None]) -> None:
+    def prepare(
+        self, release: str, architecture: str, note: Callable[[str], None], cancelled: Callable[[], bool]
+    ) -> None:
         """See `Testbed`."""
         note("testbed null: the test runs on the worker's machine, unprotected")
 
-    def start(self, workspace: Workspace, command: Command) -> Process:
+    def start(self, workspace: Workspace, command: Command, cancelled: Callable[[], bool]) -> Process:
         """See `Testbed`."""
         box = workspace.out.parent
         (box / "tmp").mkdir(parents=True)

@@ -3,19 +3,21 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-from testyard.errors import TestbedError
+from testyard.errors import CancelledRun, TestbedError
 from worker import aptsources, process
 from worker.testbed.account import Account
+from worker.testbed.base import ENTER, PYTHON
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,25 @@ _DPKG_OPTIONS = (
     "path-exclude=/usr/share/locale/*",
     "force-unsafe-io",
 )
+#: A user namespace as a testbed's; its first process is mmdebstrap, with whose death all others die,
+#: and which is killed when the worker dies.
+_NAMESPACES = (
+    "unshare",
+    "--user",
+    "--map-auto",
+    "--map-root-user",
+    "--mount",
+    "--pid",
+    "--ipc",
+    "--uts",
+    "--fork",
+    "--kill-child",
+    "--mount-proc",
+)
+#: Where enter.py's `prepare` puts a folder that the account could not reach by its own path.
+_STAGED = Path("/mnt/work")
+#: Seconds between two looks at a lock that another builder holds.
+_LOOK = 0.2
 
 
 @dataclass(frozen=True)
@@ -55,17 +76,18 @@ class TreeCache:
         path = self.path(release, architecture)
         return path.exists() and time.time() - path.stat().st_mtime < self.max_age
 
-    def get(self, release: str, architecture: str) -> Path:
+    def get(self, release: str, architecture: str, cancelled: Callable[[], bool]) -> Path:
         """A tree not older than ``max_age``; makes it if need be, which takes 20 to 40 s.
 
-        If a new one cannot be made, an older one serves. Raises TestbedError if there is none.
+        If a new one cannot be made, an older one serves. Raises TestbedError if there is none;
+        CancelledRun soon after ``cancelled`` says true, with nothing left behind.
         """
         path = self.path(release, architecture)
-        with self._locked(path):
+        with self._locked(path, cancelled):
             if self.fresh(release, architecture):
                 return path
             try:
-                self._make(path, release, architecture)
+                self._make(path, release, architecture, cancelled)
             except TestbedError as error:
                 if not path.exists():
                     raise
@@ -73,52 +95,71 @@ class TreeCache:
         return path
 
     @contextmanager
-    def _locked(self, path: Path) -> Iterator[None]:
+    def _locked(self, path: Path, cancelled: Callable[[], bool]) -> Iterator[None]:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with path.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            while not _try_lock(lock):
+                if cancelled():
+                    raise CancelledRun("the worker was told to stop")
+                time.sleep(_LOOK)
             yield
 
-    def _make(self, path: Path, release: str, architecture: str) -> None:
-        sources = aptsources.sources_file(aptsources.machine_sources(release))
-        scratch = Path(tempfile.mkdtemp(prefix="testyard-tree-"))
+    def _make(self, path: Path, release: str, architecture: str, cancelled: Callable[[], bool]) -> None:
+        # one name for all builds of this tree: what a killed worker left is found by the next one
+        scratch = path.with_suffix(".making")
+        self.account.remove_tree(scratch)
         try:
-            self.account.give(scratch)
-            scratch.chmod(0o711)  # mmdebstrap works in it as one of the account's sub-ids
-            listed = scratch / "mirror.sources"
-            listed.write_text(sources)
-            listed.chmod(0o644)
+            listed = aptsources.sources_file(aptsources.machine_sources(release))
+            self._build(scratch, listed, release, architecture, cancelled)
             made = scratch / "tree.tar"
-            process.run(
-                self.account.argv(*_command(release, architecture, made, listed)),
-                timeout=1800,
-                environment={"TMPDIR": str(scratch), "HOME": str(scratch)},
-            )
-            self._keep(made, path)
+            if self.account.switch:
+                os.chown(made, 0, 0, follow_symlinks=False)
+            made.chmod(0o644)
+            os.replace(made, path)
         except TestbedError as error:
-            raise TestbedError(
-                f"no root tree for {release} {architecture}: {error.brief}",
-                details=error.details,
-                resolution="Is the package archive reachable, and is there room on the disk?",
-            ) from error
+            raise self._explained(error, release, architecture) from error
         finally:
             self.account.remove_tree(scratch)
 
-    def _keep(self, made: Path, path: Path) -> None:
-        part = path.with_suffix(".part")
-        # reflink or rename is not possible across file systems, a copy always is
-        with made.open("rb") as source, part.open("wb") as target:
-            while chunk := source.read(1 << 20):
-                target.write(chunk)
-        os.chmod(part, 0o644)
-        os.replace(part, path)
+    def _build(
+        self, scratch: Path, listed: str, release: str, architecture: str, cancelled: Callable[[], bool]
+    ) -> None:
+        scratch.mkdir(mode=0o711)  # apt works in it as one of the account's sub-ids
+        (scratch / "mirror.sources").write_text(listed)
+        (scratch / "mirror.sources").chmod(0o644)
+        self.account.give(scratch)
+        place = _STAGED if self.account.switch else scratch
+        command = self.account.argv(
+            *_NAMESPACES, "env", f"TMPDIR={place}", f"HOME={place}", *_command(release, architecture, place)
+        )
+        if self.account.switch:
+            enter = [*PYTHON, str(ENTER), "prepare", str(scratch), "", "", "--"]
+            command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", *enter, *command]
+        process.run(command, timeout=1800, cancelled=cancelled)
+
+    def _explained(self, error: TestbedError, release: str, architecture: str) -> TestbedError:
+        full = os.strerror(errno.ENOSPC) in error.details
+        mend = f"Make room below {self.folder} (worker.tree_dir): a build takes up to 1 GB for a minute."
+        return TestbedError(
+            f"no root tree for {release} {architecture}: {'the disk is full' if full else error.brief}",
+            details=error.details,
+            resolution=mend if full else error.resolution or "Is the package archive reachable?",
+        )
 
 
-def _command(release: str, architecture: str, made: Path, listed: Path) -> list[str]:
+def _try_lock(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _command(release: str, architecture: str, place: Path) -> list[str]:
     apt = (*_APT_OPTIONS, *aptsources.kept_options())
     return [
         "mmdebstrap",
-        "--mode=unshare",
+        "--mode=root",  # of the namespaces
         "--variant=apt",
         f"--architectures={architecture}",
         "--include=dpkg-dev,ca-certificates,passwd,adduser",
@@ -126,6 +167,6 @@ def _command(release: str, architecture: str, made: Path, listed: Path) -> list[
         *(f"--dpkgopt={option}" for option in _DPKG_OPTIONS),
         "--skip=cleanup/apt/lists",
         release,
-        str(made),
-        str(listed),
+        str(place / "tree.tar"),
+        str(place / "mirror.sources"),
     ]

@@ -3,21 +3,36 @@
 
 from __future__ import annotations
 
+import json
 import os
+import select
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from testyard.errors import TestbedError
+from testyard.errors import CancelledRun, TestbedError
 from worker.process import CLEAN_ENVIRONMENT
 from worker.testbed.account import Account
-from worker.testbed.base import Command, PlainProcess, Process, Workspace, output_pipe, source_arguments
-from worker.testbed.network import attach_network
+from worker.testbed.base import (
+    ENTER,
+    PYTHON,
+    Command,
+    PlainProcess,
+    Process,
+    Workspace,
+    output_pipe,
+    source_arguments,
+)
+from worker.testbed.network import Network, attach_network, own_addresses
+from worker.testbed.resolver import machine_resolver
 from worker.testbed.tree import TreeCache
 
-_ENTER = Path(__file__).with_name("enter.py")
-_PYTHON = ("/usr/bin/python3", "-I")
+#: Seconds until the namespaces must be made, and between two looks at whether that is still wanted.
+#: Seen: 0.1, and 2 on a machine with ten times more to do than processors.
+_LIMIT = 60.0
+_LOOK = 0.2
 
 #: A user namespace whose root is the account and whose other users are its sub-ids, with
 #: everything else of its own too; when unshare dies, the first process inside is killed, and with
@@ -47,13 +62,17 @@ class UnshareTestbed:
     name: str = "unshare"
     disposable: bool = True
 
-    def prepare(self, release: str, architecture: str, note: Callable[[str], None]) -> None:
+    def prepare(
+        self, release: str, architecture: str, note: Callable[[str], None], cancelled: Callable[[], bool]
+    ) -> None:
         """See `Testbed`."""
+        if problem := machine_resolver(own_addresses()).problem:
+            note(f"names cannot be resolved in the testbed: {problem}")
         if not self.trees.fresh(release, architecture):
             note(f"making a root tree for {release} {architecture}; this takes 20 to 40 s, once a day")
-        self.trees.get(release, architecture)
+        self.trees.get(release, architecture, cancelled)
 
-    def start(self, workspace: Workspace, command: Command) -> Process:
+    def start(self, workspace: Workspace, command: Command, cancelled: Callable[[], bool]) -> Process:
         """See `Testbed`."""
         box = workspace.out.parent
         (box / "tmp").mkdir(parents=True)
@@ -72,7 +91,13 @@ class UnshareTestbed:
             )
         finally:
             os.close(writer)
-        return PlainProcess(child, reader, (self._connect(child, reader),))
+        try:
+            return PlainProcess(child, reader, (self._connect(child, reader, cancelled),))
+        except BaseException:
+            child.kill()
+            child.wait()
+            os.close(reader)
+            raise
 
     def empty(self, workspace: Workspace) -> None:
         """See `Testbed`."""
@@ -82,30 +107,20 @@ class UnshareTestbed:
         """See `Testbed`."""
         self.account.remove_tree(workspace.folder)
 
-    def _connect(self, child: subprocess.Popen[bytes], output: int) -> subprocess.Popen[bytes]:
+    def _connect(self, child: subprocess.Popen[bytes], output: int, cancelled: Callable[[], bool]) -> Network:
         """Wait for the sandbox, connect it, let it go on; returns the network's process."""
         assert child.stdin
-        said = b""
-        while not said.endswith(b"ready\n"):
-            chunk = os.read(output, 4096)
-            said += chunk
-            if not chunk:
-                child.wait()
-                os.close(output)
-                raise TestbedError(
-                    "the testbed's namespaces could not be made",
-                    details=said.decode(errors="replace"),
-                    resolution="Run `testyard doctor`; user namespaces must be allowed on this machine.",
-                )
+        _wait_ready(output, cancelled)
+        addresses = own_addresses()
+        resolver = machine_resolver(addresses)
+        order = {"own_addresses": addresses, "resolv_conf": resolver.text}
+        network = attach_network(self.account, _only_child(child.pid), resolver)
         try:
-            network = attach_network(self.account, _only_child(child.pid))
-            child.stdin.write(b"go\n")
+            child.stdin.write(json.dumps(order).encode() + b"\n")
             child.stdin.close()
-        except (TestbedError, OSError) as error:
-            child.kill()
-            child.wait()
-            os.close(output)
-            raise TestbedError(f"the testbed could not be started: {error}") from error
+        except OSError:
+            network.end()
+            raise
         return network
 
     def _argv(self, box: Path, command: Command) -> list[str]:
@@ -124,11 +139,29 @@ class UnshareTestbed:
             "--tarball=/tree.tar",
         ]
         paths = [str(box), str(tree), str(sources) if known else ""]
-        enter = (*_PYTHON, str(_ENTER))
+        enter = (*PYTHON, str(ENTER))
         if not self.account.switch:
             return self.account.argv(*_NAMESPACES, *enter, "sandbox", *paths, "--", *autopkgtest)
         inside = self.account.argv(*_NAMESPACES, *enter, "sandbox", "WORK", "", "", "--", *autopkgtest)
         return ["unshare", "--mount", *enter, "prepare", *paths, "--", *inside]
+
+
+def _wait_ready(output: int, cancelled: Callable[[], bool]) -> None:
+    """Read up to the sandbox's word that it is made."""
+    said = b""
+    deadline = time.monotonic() + _LIMIT
+    while not said.endswith(b"ready\n"):
+        if cancelled():
+            raise CancelledRun("the worker was told to stop")
+        chunk = os.read(output, 4096) if select.select([output], [], [], _LOOK)[0] else None
+        said += chunk or b""
+        if chunk == b"" or time.monotonic() > deadline:
+            late = f" within {_LIMIT:.0f} s" if chunk != b"" else ""
+            raise TestbedError(
+                f"the testbed's namespaces could not be made{late}",
+                details=said.decode(errors="replace"),
+                resolution="Run `testyard doctor`; user namespaces must be allowed on this machine.",
+            )
 
 
 def _only_child(pid: int) -> int:
