@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.integration.brokers import OURS, QUEUES, channel_to
-from tests.servers import Rabbit, rabbit_node
+from tests.integration.yard import Yard
+from tests.servers import Rabbit, Swift, rabbit_node, swift_server
 from testyard.adapters.amqp import declare_topology
 
 
@@ -27,3 +29,20 @@ def broker(broker_node: Rabbit) -> Rabbit:
         for name in OURS:
             channel.queue_purge(name)
     return broker_node
+
+
+@pytest.fixture(scope="session")
+def store_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swift]:
+    """A Swift: one for each process of the tests."""
+    with swift_server(tmp_path_factory.mktemp("swift") / "state") as found:
+        yield found
+
+
+@pytest.fixture
+def yard(broker_node: Rabbit, store_node: Swift, tmp_path: Path) -> Iterator[Yard]:
+    """A queue of its own, and workers for it."""
+    made = Yard(broker_node, store_node, tmp_path)
+    try:
+        yield made
+    finally:
+        made.close()

@@ -57,6 +57,8 @@ _NAMESPACES = (
 _STAGED = Path("/mnt/work")
 #: Seconds between two looks at a lock that another builder holds.
 _LOOK = 0.2
+#: Seconds that the processes of a killed build may take to be gone. Seen: 0.05.
+_DYING = 10.0
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class TreeCache:
         """
         path = self.path(release, architecture)
         with self._locked(path, cancelled):
+            self._clear(_scratch(path))
             if self.fresh(release, architecture):
                 return path
             try:
@@ -105,9 +108,7 @@ class TreeCache:
             yield
 
     def _make(self, path: Path, release: str, architecture: str, cancelled: Callable[[], bool]) -> None:
-        # one name for all builds of this tree: what a killed worker left is found by the next one
-        scratch = path.with_suffix(".making")
-        self.account.remove_tree(scratch)
+        scratch = _scratch(path)
         try:
             listed = aptsources.sources_file(aptsources.machine_sources(release))
             self._build(scratch, listed, release, architecture, cancelled)
@@ -116,10 +117,21 @@ class TreeCache:
                 os.chown(made, 0, 0, follow_symlinks=False)
             made.chmod(0o644)
             os.replace(made, path)
-        except TestbedError as error:
+        except (TestbedError, OSError) as error:
             raise self._explained(error, release, architecture) from error
         finally:
-            self.account.remove_tree(scratch)
+            self._clear(scratch)
+
+    def _clear(self, scratch: Path) -> None:
+        """Remove a build's folder; processes of a builder killed just now may still write to it."""
+        deadline = time.monotonic() + _DYING
+        while True:
+            try:
+                return self.account.remove_tree(scratch)
+            except TestbedError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(_LOOK)
 
     def _build(
         self, scratch: Path, listed: str, release: str, architecture: str, cancelled: Callable[[], bool]
@@ -137,14 +149,20 @@ class TreeCache:
             command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", *enter, *command]
         process.run(command, timeout=1800, cancelled=cancelled)
 
-    def _explained(self, error: TestbedError, release: str, architecture: str) -> TestbedError:
-        full = os.strerror(errno.ENOSPC) in error.details
+    def _explained(self, error: TestbedError | OSError, release: str, architecture: str) -> TestbedError:
+        known = error if isinstance(error, TestbedError) else TestbedError(str(error), details=str(error))
+        full = os.strerror(errno.ENOSPC) in known.details
         mend = f"Make room below {self.folder} (worker.tree_dir): a build takes up to 1 GB for a minute."
         return TestbedError(
-            f"no root tree for {release} {architecture}: {'the disk is full' if full else error.brief}",
-            details=error.details,
-            resolution=mend if full else error.resolution or "Is the package archive reachable?",
+            f"no root tree for {release} {architecture}: {'the disk is full' if full else known.brief}",
+            details=known.details,
+            resolution=mend if full else known.resolution or "Is the package archive reachable?",
         )
+
+
+def _scratch(tree: Path) -> Path:
+    """Where a tree is made: one name for all builds of it, so what a killed worker left is found."""
+    return tree.with_suffix(".making")
 
 
 def _try_lock(lock: IO[str]) -> bool:
