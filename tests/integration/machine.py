@@ -23,9 +23,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.system import PACKAGES, TREES
+from tests.trees import account
 from testyard.local.machine import machine_architecture, machine_release
-from testyard.local.state import TESTBED_USER
-from worker.testbed.account import testbed_account
 from worker.testbed.base import Command, Workspace
 from worker.testbed.tree import TreeCache
 from worker.testbed.unshare import UnshareTestbed
@@ -113,8 +112,7 @@ def make_interfaces() -> list[str]:
 
 def inside(folder: Path, variables: list[str]) -> str:
     """What the intruder prints in the testbed."""
-    account = testbed_account(TESTBED_USER if os.geteuid() == 0 else "")
-    testbed = UnshareTestbed(account, TreeCache(TREES, account, 10**9), PACKAGES)
+    testbed = UnshareTestbed(account(), TreeCache(TREES, account(), 86400), PACKAGES)
     workspace = Workspace(folder / "run")
     workspace.folder.mkdir(mode=0o711)
     command = Command(

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.integration import machine
+from tests.trees import machine_tree
 
 REPOSITORY = Path(__file__).parents[2]
 #: What a testbed asks for names there; it must lead to port 53 only.
@@ -21,6 +22,7 @@ FORWARDED = "169.254.53.53"
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    machine_tree()  # that machine reaches no archive
     folder = tmp_path_factory.mktemp("machine")
     for parent in (folder, folder.parent):
         parent.chmod(0o711)
