@@ -104,7 +104,7 @@ def _headers(swift: servers.Swift, container: str) -> Mapping[str, str]:
         swift.auth_url, headers={"X-Auth-User": swift.user, "X-Auth-Key": swift.key}, trust_env=False
     )
     token = {"X-Auth-Token": login.headers["X-Auth-Token"]}
-    return httpx.head(f"{store_node.public_url}/{container}", headers=token, trust_env=False).headers
+    return httpx.head(f"{swift.public_url}/{container}", headers=token, trust_env=False).headers
 
 
 def test_hostile_output_is_a_result_like_any_other(yard: Yard) -> None:

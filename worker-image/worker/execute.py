@@ -88,6 +88,7 @@ class Execution:
         self.phases = PhaseTracker(self._on_phase)
         self._pending = b""
         self._last_event = 0.0
+        self._least_room = float("inf")
 
     def run(self, notes: tuple[str, ...] = ()) -> Bundle | Again:
         """Run the test; a testbed that fails is a result too (exit code 16), with the reason in the log.
@@ -177,6 +178,7 @@ class Execution:
                 else:
                     self._flush()
                 watchdog.look()
+                self._least_room = watchdog.least_room
                 if time.monotonic() - last_status >= _STATUS_INTERVAL:
                     last_status = time.monotonic()
                     seconds = last_status - started
@@ -211,7 +213,9 @@ class Execution:
             self._last_event = time.monotonic()
 
     def _no_room(self, exit_code: int) -> str:
-        if exit_code in (0, 2, 8) or shutil.disk_usage(self.workspace.folder).free > _NO_ROOM:
+        # autopkgtest may have removed by now what filled the disk
+        room = min(self._least_room, shutil.disk_usage(self.workspace.folder).free)
+        if exit_code in (0, 2, 8) or room > _NO_ROOM:
             return ""
         return "the worker's disk is full: the run's failure is the worker's, not the package's"
 

@@ -28,18 +28,21 @@ class Watchdog:
         self._whole = timeouts.run
         self._started = time.monotonic()
         self._last_heard = self._last_room = self._last_look = time.monotonic()
+        self.least_room = shutil.disk_usage(folder).free
 
     def heard(self) -> None:
         """The run lives."""
         self._last_heard = time.monotonic()
 
     def look(self) -> None:
-        """Raises TestbedError if the run cannot end well any more."""
+        """Raises TestbedError if the run cannot end well any more. Notes ``least_room``, in bytes."""
         now = time.monotonic()
+        room = shutil.disk_usage(self._folder).free
+        self.least_room = min(self.least_room, room)
         if now - self._last_look < _LOOK:
             return
         self._last_look = now
-        if shutil.disk_usage(self._folder).free > _FULL:
+        if room > _FULL:
             self._last_room = now
         elif now - self._last_room > _FULL_FOR:
             raise TestbedError(
