@@ -40,6 +40,7 @@ class Screen:
         )
         self._task = self._progress.add_task("in the queue")
         self._log_end = 0
+        self._known = 0  # where the log that the site told before the watch ends
         self._line = ""
         self._told: set[tuple[str, Any]] = set()
 
@@ -60,7 +61,7 @@ class Screen:
         if request["log_end"] > LOG_TAIL:
             self._print("… the log's first lines are not shown here …", "dim")
         self._log({"text": request["log_tail"], "end": len(request["log_tail"].encode())})
-        self._log_end = request["log_end"]  # the site took control characters out of its text
+        self._log_end = self._known = request["log_end"]  # the site took control characters out of its text
 
     def show(self, event: Event) -> None:
         """Bring one event on the screen."""
@@ -77,7 +78,7 @@ class Screen:
         self._progress.reset(self._task, description=text)
 
     def _taken(self, data: Mapping[str, Any]) -> None:
-        self._log_end, self._line = 0, ""
+        self._log_end, self._known, self._line = 0, 0, ""
         self._stage(f"taken by worker {data.get('worker', '')}")
 
     def _returned(self, data: Mapping[str, Any]) -> None:
@@ -95,12 +96,16 @@ class Screen:
 
     def _log(self, data: Mapping[str, Any]) -> None:
         text, end = str(data.get("text", "")), int(data.get("end", 0))
-        missing = end - len(text.encode()) - self._log_end
-        if end <= self._log_end:
-            return  # told before, as part of the log's newest lines
-        if missing < 0:  # partly so
-            text = text.encode()[-missing:].decode(errors="replace")
-        self._log_end = end
+        if end <= self._known:
+            return
+        start = end - len(text.encode())
+        if start < self._known:
+            text, start = text.encode()[self._known - start :].decode(errors="replace"), self._known
+        if end <= self._log_end:  # not its start: bytes that are no UTF-8 make text longer than they are
+            self._print("… the log begins anew: the next attempt …", "yellow")
+            self._log_end, self._line = 0, ""
+        missing = start - self._log_end
+        self._log_end, self._known = end, 0
         if missing > 0:
             self._print(f"… {missing} bytes of log are not shown here …", "dim")
         *lines, self._line = (self._line + text).split("\n")

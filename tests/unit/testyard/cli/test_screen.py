@@ -55,6 +55,26 @@ def test_phases_and_returns() -> None:
     assert "not shown" not in text  # the log begins anew with a new worker
 
 
+def test_bytes_that_are_no_text_are_no_new_beginning() -> None:
+    bad = "\N{REPLACEMENT CHARACTER}" * 9  # 9 bytes in the log, 27 as text
+    text = printed(
+        (EventKind.LOG, {"text": "one\n", "end": 4}), (EventKind.LOG, {"text": f"{bad}\n", "end": 14})
+    )
+    assert "anew" not in text
+    assert bad in text
+
+
+def test_the_next_attempt_has_a_log_of_its_own() -> None:
+    pieces = [("one\ntw", 6), ("again\n", 6), ("more\n", 11)]
+    text = printed(*((EventKind.LOG, {"text": text, "end": end}) for text, end in pieces))
+    assert [line.strip() for line in text.splitlines() if line.strip()] == [
+        "one",
+        "… the log begins anew: the next attempt …",
+        "again",
+        "more",
+    ]
+
+
 def test_a_watch_that_begins_late_shows_what_was_told_before() -> None:
     stream = io.StringIO()
     phase = {"phase": "apt", "started": 1.0, "seconds": 2.0, "test": None}
