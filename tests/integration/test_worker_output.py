@@ -9,13 +9,15 @@ import json
 import tarfile
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 
 import httpx
 
 from tests import servers
-from tests.integration.yard import CONTAINER, PACKAGES, Yard, body_of
+from tests.integration.yard import CONTAINER, PACKAGES, Yard, body_of, dead_process
 from testyard.request import make_request
-from testyard.store import CLAIMS, RunPath
+from testyard.store import CLAIMS, RunPath, reader_container
+from worker.claim import Claim, ClaimBook, ClaimState
 
 
 def test_messages_have_the_contracts_keys(yard: Yard) -> None:
@@ -105,6 +107,44 @@ def _headers(swift: servers.Swift, container: str) -> Mapping[str, str]:
     )
     token = {"X-Auth-Token": login.headers["X-Auth-Token"]}
     return httpx.head(f"{swift.public_url}/{container}", headers=token, trust_env=False).headers
+
+
+def test_a_second_readers_run_has_its_own_container_also_after_a_crash(yard: Yard) -> None:
+    shared = "private-autopkgtest-sample"
+    own = reader_container(shared, "second")
+    request_id = str(uuid.uuid4())
+    body = body_of("ty-pass", swiftuser="second", uuid=request_id)
+    key = f"{yard.queue}/id/{request_id}"
+    book = ClaimBook(yard.store, "worker-2", 60)
+
+    def work(bodies: list[bytes], stored: int) -> Claim:
+        """Have them worked on, until so many results were told of since the beginning; the claim then."""
+        for one in bodies:
+            yard.redeliver(one)
+        worker = yard.worker()
+        yard.wait(lambda: len(yard.events("stored")) == stored, "all are stored")
+        yard.drain(worker)
+        claim = book.read(key)
+        assert claim is not None
+        assert claim.container == own
+        return claim
+
+    def crash(claim: Claim) -> None:
+        left = replace(claim, state=ClaimState.STORING, process=dead_process())
+        yard.store.put(CLAIMS, key, left.to_bytes())
+
+    claim = work([body_of("ty-pass", swiftuser="reader"), body], 2)
+    assert (len(yard.results(shared)), len(yard.results(own))) == (1, 1)
+    assert (yard.store.read_acl(shared), yard.store.read_acl(own)) == ("*:reader", "*:second")
+    crash(claim)  # after result.tar, before anyone was told
+    assert work([body], 3).path == claim.path
+    assert len(yard.events("taken")) == 2
+    crash(claim)  # before result.tar
+    yard.store.delete(own, f"{claim.path}/result.tar")
+    again = work([body], 4)
+    assert again.path != claim.path
+    assert {name.rpartition("/")[0] for name in yard.objects(own)} == {again.path}
+    assert (len(yard.results(shared)), len(yard.results(own))) == (1, 1)
 
 
 def test_hostile_output_is_a_result_like_any_other(yard: Yard) -> None:
