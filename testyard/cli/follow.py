@@ -99,7 +99,7 @@ class Screen:
         if end <= self._known:
             return
         start = end - len(text.encode())
-        if start < self._known:
+        if self._known and start < self._known:
             text, start = text.encode()[self._known - start :].decode(errors="replace"), self._known
         if end <= self._log_end:  # not its start: bytes that are no UTF-8 make text longer than they are
             self._print("… the log begins anew: the next attempt …", "yellow")
