@@ -20,12 +20,15 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 def test_a_temporary_failure_is_tried_again(system: System, tmp_path: Path) -> None:
     count = tmp_path / "count"
-    run = system.run_of("ty-moody", "--env", f"TY_COUNT={count}")
+    request_id = system.request("ty-moody", "--env", f"TY_COUNT={count}")
+    system.wait(lambda: system.get(f"/runs/{request_id}.json").is_success, seconds=60, what="a result")
+    (run,) = system.get(f"/runs/{request_id}.json").json()["runs"]
     assert run["outcome"] == "pass"
     assert count.read_text() == "2\n"
     assert run["worker"]["attempts"] == "2"
     assert "attempt 1 of 2 failed: " in system.cli("log", run["run_id"])
     assert len(system.stored_results()) == 1
+    assert system.get(f"/requests/{request_id}.json").json()["attempt"] == 2
     assert "Attempts" in system.get(f"/runs/{run['request_id']}").text
 
 

@@ -50,6 +50,7 @@ class Attempts:
         lists = PackageLists(settings.package_lists).of(self.request.package, self.queue)
         history: tuple[str, ...] = ()
         for number in count(1):
+            self.report.taken(settings.name)  # spectators begin anew with each attempt
             execution = self._execution(number, lists)
             try:
                 made = self._run(execution, lists, history)

@@ -111,7 +111,6 @@ class Job:
         self, request: TestRequest, queue: QueueName, identity: Identity, report: LiveReport
     ) -> Settlement:
         claim = self._insist(lambda: self._book.take(identity.key, identity.request_id, identity.deaths))
-        report.taken(self._tools.settings.worker.name)
         accepted = self._delivery.accepted
         attempts = Attempts(self._tools, request, queue, claim, report, accepted, self._cancelled)
         # the lease is kept by a thread of its own, and a store's connection is for one thread

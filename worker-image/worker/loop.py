@@ -12,12 +12,11 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-import pika
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError
 from pika.spec import Basic, BasicProperties
 
-from testyard.adapters.amqp import connection_parameters, declare_topology
+from testyard.adapters.amqp import connect, declare_topology
 from testyard.errors import BrokerError, TestyardError
 from testyard.queue import QueueName
 from worker.delivery import Delivery
@@ -73,7 +72,8 @@ class WorkerLoop:
             try:
                 self._serve()
             except (AMQPError, OSError, BrokerError) as error:
-                log.warning("broker: %s; trying again", str(error) or type(error).__name__)
+                words = error.brief if isinstance(error, BrokerError) else str(error) or type(error).__name__
+                log.warning("%s; trying again", words)
                 self._beat()
                 self._stopping.wait(_RECONNECT)
         for thread, job in self._jobs.items():
@@ -87,8 +87,7 @@ class WorkerLoop:
 
     def _serve(self) -> None:
         url = self._tools.settings.broker.url.get_secret_value()
-        connection = pika.BlockingConnection(connection_parameters(url))
-        with connection:
+        with connect(url) as connection:
             self._generation += 1
             channel = connection.channel()
             declare_topology(channel, self._queues)

@@ -23,7 +23,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError
 from pika.spec import Basic, BasicProperties
 
-from testyard.adapters.amqp import broker_errors, check_consuming, connection_parameters
+from testyard.adapters.amqp import broker_errors, check_consuming, connect
 from testyard.errors import BrokerError, CancelledRun, TestyardError
 from testyard.store import RunPath
 
@@ -46,7 +46,7 @@ class Turn:
     """
 
     def __init__(self, url: str, container: str, path: RunPath, cancelled: threading.Event) -> None:
-        self._parameters = connection_parameters(url)
+        self._url = url
         self._queue = queue_name(container, path)
         self._cancelled = cancelled
         self._ours = threading.Event()
@@ -93,7 +93,7 @@ class Turn:
 
     def _keep(self) -> None:
         try:
-            with pika.BlockingConnection(self._parameters) as connection:
+            with connect(self._url) as connection:
                 self._connection = connection
                 channel = connection.channel()
                 arguments = {"x-single-active-consumer": True, "x-expires": _FORGET}
