@@ -14,7 +14,7 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.spec import Basic, BasicProperties
 
-from tests.servers import Rabbit, rabbit_node
+from tests.servers import Rabbit
 from testyard.adapters.amqp import connection_parameters, declare_topology
 from testyard.queue import QueueName, all_queues
 from worker.intake import Intake
@@ -26,20 +26,14 @@ HUGE = QueueName("huge", "noble", "amd64")
 ARM_HUGE = QueueName("huge", "noble", "arm64")
 
 
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rabbit]:
-    with rabbit_node(tmp_path_factory.mktemp("intake") / "state") as found:
-        yield found
-
-
 @pytest.fixture
-def rabbit(node: Rabbit) -> Rabbit:
-    with pika.BlockingConnection(connection_parameters(node.url)) as connection:
+def rabbit(broker_node: Rabbit) -> Rabbit:
+    with pika.BlockingConnection(connection_parameters(broker_node.url)) as connection:
         channel = connection.channel()
         declare_topology(channel, QUEUES)
         for queue in QUEUES:
             channel.queue_purge(str(queue))
-    return node
+    return broker_node
 
 
 class Taker:
