@@ -10,6 +10,7 @@ import re
 import stat
 import tarfile
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -76,24 +77,26 @@ def compress_log(log: Path) -> Path:
     return packed
 
 
-def pack_artifacts(out: Path, target: Path, *, result: bytes, limit: int) -> tuple[str, ...]:
+def pack_artifacts(
+    out: Path, target: Path, *, result: bytes, limit: int, most: int = _MOST_ENTRIES
+) -> tuple[str, ...]:
     """Pack the output directory without the log, with the result's members; returns what was left out.
 
     Symbolic links go in as links, hard links as files, sockets and devices not at all; what would
-    exceed ``limit`` bytes in all stays out.
+    exceed ``limit`` bytes or ``most`` entries in all, or lies deeper than 64 folders, stays out.
     """
     left_out = []
     with tarfile.open(target, "w:gz", compresslevel=6, format=tarfile.PAX_FORMAT) as tar:
         names = add_members(tar, result)
-        for number, path in enumerate(_entries(out)):
-            if number >= _MOST_ENTRIES:
-                left_out.append(f"all beyond the first {_MOST_ENTRIES} entries")
+        for number, (path, trouble) in enumerate(_entries(out, most)):
+            if number >= most:
+                left_out.append(f"all beyond the first {most} entries")
                 break
             tar.members.clear()  # type: ignore[attr-defined]  # it keeps each entry's facts otherwise: 1 kB of memory
             name = str(path.relative_to(out))
             if name in names or name == "log":
                 continue
-            reason = _add(tar, path, name, room=limit - tar.offset)
+            reason = trouble or _add(tar, path, name, room=limit - tar.offset)
             if reason:
                 left_out.append(f"{name}: {reason}")
     return tuple(left_out)
@@ -109,17 +112,25 @@ def add_members(tar: tarfile.TarFile, result: bytes) -> set[str]:
     return names
 
 
-def _entries(out: Path) -> Iterator[Path]:
+def _entries(out: Path, most: int) -> Iterator[tuple[Path, str]]:
+    """Each entry, and a second time with the reason if what is in it cannot be had."""
     if not _is_ours(out):
         return
     waiting = [(out, 0)]
     while waiting:  # not os.walk: in Python 3.11 it recurses, and test code may nest 1,900 folders
         folder, depth = waiting.pop()
-        with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
+        if depth > _DEEPEST:
+            yield folder, f"what is in it: more than {_DEEPEST} folders deep"
+            continue
+        try:
+            with os.scandir(folder) as entries:
+                found = sorted(islice(entries, most + 1), key=lambda entry: entry.name)
+        except OSError as error:
+            yield folder, f"what is in it: {error.strerror}"
+            continue
         for entry in found:
-            yield Path(entry.path)
-            if entry.is_dir(follow_symlinks=False) and depth < _DEEPEST:
+            yield Path(entry.path), ""
+            if entry.is_dir(follow_symlinks=False):
                 waiting.append((Path(entry.path), depth + 1))
 
 

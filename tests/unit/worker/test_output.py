@@ -252,6 +252,32 @@ def test_what_exceeds_the_limit_is_left_out_and_named(out: Path) -> None:
     )  # headers take room too
 
 
+def test_what_is_nested_too_deep_is_left_out_and_named(out: Path) -> None:
+    folder = out.joinpath(*"d" * 80)
+    folder.mkdir(parents=True)
+    (folder / "file").write_text("deep")
+    (out / "file").write_text("high")
+    found, left_out, content = pack(out)
+    deepest = "/".join("d" * 65)
+    assert {"file", deepest} <= set(found)
+    assert f"{deepest}/d" not in found
+    assert left_out == (f"{deepest}: what is in it: more than 64 folders deep",)
+    assert b"deep" not in content
+
+
+def test_more_entries_than_allowed_are_left_out_and_told(out: Path) -> None:
+    for name in ("a", "b"):
+        (out / name).mkdir()
+        for number in range(10):
+            (out / name / f"{number}").write_text("")
+    target = out.parent.parent / "artifacts.tar.gz"
+    left_out = output.pack_artifacts(out, target, result=RESULT, limit=10**8, most=7)
+    with tarfile.open(target) as tar:
+        assert len(set(tar.getnames()) - MEMBERS) == 7
+    assert left_out == ("all beyond the first 7 entries",)
+    assert output.pack_artifacts(out, target, result=RESULT, limit=10**8, most=22) == ()
+
+
 def test_any_name_is_taken(out: Path) -> None:
     names = [b"...", b"..x", b"-rf", b" ", b"a\nb", b"\x1b[2J", b"n\xff", "ü".encode(), b"x" * 255]
     for name in names:
