@@ -66,6 +66,13 @@ def test_network_that_lasts_as_long_as_its_run() -> None:
     assert finished(4, network("exec sleep 60")).wait() == 4
 
 
+def test_network_that_ends_well_is_no_trouble() -> None:
+    well = network("exit 0")
+    while well.running:
+        time.sleep(0.01)
+    assert finished(4, well).wait() == 4
+
+
 def test_network_that_ended_before_its_run_is_a_testbed_failure_and_says_why() -> None:
     gone = network("echo 'Failed to send 5 bytes to syslog' >&2; echo 'no more sockets' >&2; exit 1")
     while gone.running:

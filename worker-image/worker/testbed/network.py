@@ -39,8 +39,9 @@ class Network:
         return self._process.poll() is None
 
     def end(self) -> str:
-        """End it; says why if it had ended by itself, else nothing."""
-        early = not self.running
+        """End it; says why if it had failed by itself, else nothing."""
+        # newer ones end well, by themselves, soon after the namespace is gone
+        early = self._process.poll() not in (None, 0)
         self._process.kill()
         self._process.wait()
         self._reader.join()
