@@ -55,6 +55,7 @@ log_requests = false
 """
 )
 
+# there is one device: if its disk was full, it must be asked again soon, not after Swift's 60 s
 # Swift demands this order: gatekeeper right inside catch_errors, copy before the large-object ones
 _PROXY = """\
 [DEFAULT]
@@ -73,6 +74,7 @@ use = egg:swift#proxy
 allow_account_management = true
 account_autocreate = true
 node_timeout = 30
+error_suppression_interval = 2
 
 [filter:catch_errors]
 use = egg:swift#catch_errors
