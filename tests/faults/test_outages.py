@@ -143,16 +143,16 @@ def test_request_that_cannot_be_sent_is_an_error(system: System) -> None:
     wrong = {
         ("request", "gzip", "--release", "nosuch"): "--release",
         ("request", "gzip", "--arch", "vax"): "--arch",
-        ("request", "../gzip"): "package",
-        ("request", "gzip", "--trigger", "gzip"): "triggers",
-        ("request", "gzip", "--env", "x"): "env",
-        ("request", "gzip", "--context", "nosuch"): "context",
+        ("request", "../gzip"): "../gzip",
+        ("request", "gzip", "--trigger", "gzip"): "--trigger",
+        ("request", "gzip", "--env", "x"): "--env",
+        ("request", "gzip", "--context", "nosuch"): "--context",
     }
     for arguments, field in wrong.items():
         command = [sys.executable, "-m", "testyard", *arguments]
         environment = {**os.environ, "TESTYARD_STATE": str(system.state.path)}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert (done.returncode, field in done.stderr) == (1, True), (arguments, done.stderr)
+        assert (done.returncode, field in done.stderr) == (2, True), (arguments, done.stderr)
         assert "Traceback" not in done.stderr
 
 
