@@ -41,6 +41,7 @@ class EventKind(StrEnum):
     STORED = "stored"
     RETURNED = "returned"
     REJECTED = "rejected"
+    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ SIGNS: dict[str, str] = {
     RequestState.RUNNING: "▸",
     RequestState.DONE: "✓",
     RequestState.REJECTED: "✗",
+    RequestState.CANCELLED: "⊘",
     "PASS": "✓",
     "FAIL": "✗",
     "SKIP": "○",

@@ -96,6 +96,24 @@ def test_who_cannot_wait_for_a_draining_worker_tells_it_again(system: System) ->
     system.wait(lambda: _request(system, request_id)["state"] == "done", seconds=60, what="it ran again")
 
 
+def test_cancelled_requests_end_wherever_they_are(system: System) -> None:
+    before = len(_results(system))
+    first, second, waiting = [system.request("ty-slow", "--env", "TY_SECONDS=20") for _ in range(3)]
+    system.wait(lambda: _phase(system, second) == "test", seconds=60, what="two tests run")
+    said = [system.cli("cancel", one, "--reason", "not needed") for one in (waiting, first)]
+    assert "is cancelled" in said[0]
+    assert "it ends within 3 s" in said[1]
+    for one in (waiting, first):
+        system.wait(lambda: _request(system, one)["state"] == "cancelled", seconds=15, what="it ends")  # noqa: B023
+        assert _request(system, one)["reason"] == "not needed"
+    assert "It was cancelled: not needed" in system.get(f"/requests/{first}").text
+    assert "cancelled: not needed" in system.cli("show", waiting)
+    system.cli("cancel", first, codes=(2,))
+    system.wait(lambda: _nothing_left(system), seconds=60, what="nothing waits or runs")
+    assert _request(system, second)["state"] == "done"
+    assert len(_results(system)) == before + 1
+
+
 def test_the_store_dies_while_it_takes_an_upload(system: System) -> None:
     before = set(_results(system))
     keep = f"TY_KEEP_MB={MEGABYTES}"

@@ -12,7 +12,7 @@ from testyard.adapters.amqp import broker_errors, connect
 from testyard.errors import BrokerError, ResultError
 from testyard.event import EVENTS_EXCHANGE, Event, EventKind
 
-_LAST = (EventKind.STORED, EventKind.REJECTED)
+_LAST = (EventKind.STORED, EventKind.REJECTED, EventKind.CANCELLED)
 
 
 class RequestWatch:
@@ -33,7 +33,7 @@ class RequestWatch:
             self._connection.close()
 
     def events(self, *, tick: float = 0.5) -> Iterator[Event | None]:
-        """Events until the request is done or rejected; None after each ``tick`` seconds of silence.
+        """Events until the request has ended; None after each ``tick`` seconds of silence.
 
         Raises BrokerError if the broker goes away.
         """

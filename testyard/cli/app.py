@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 import testyard
-from testyard.cli import broker, doctor, followed, local, queue, results, submit
+from testyard.cli import broker, cancelling, doctor, followed, local, queue, results, submit
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,6 +29,7 @@ app.command("follow")(followed.follow)
 app.command("results")(results.results)
 app.command("show")(results.show)
 app.command("log")(results.log)
+app.command("cancel")(cancelling.cancel)
 app.command("queue")(queue.queue)
 app.command("doctor")(doctor.doctor)
 

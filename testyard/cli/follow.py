@@ -127,7 +127,7 @@ def follow(
     """Watch until the request is done; prints the summary and returns the run as the site's JSON has it.
 
     ``known`` is the request as the site's JSON had it before. Raises RequestError if the request was
-    rejected, TestyardError if broker or site go away.
+    rejected or cancelled, TestyardError if broker or site go away.
     """
     with Screen(console) as screen:
         if known:
@@ -143,6 +143,8 @@ def follow(
             silence = 0.0
             if event.kind is EventKind.REJECTED:
                 raise RequestError("request", str(event.data.get("reason", "rejected")))
+            if event.kind is EventKind.CANCELLED:
+                raise RequestError("request", f"it was cancelled: {event.data.get('reason', '')}")
             screen.show(event)
     run = _indexed_run(settings, request_id)
     print_run(run, console)
@@ -168,6 +170,8 @@ def _is_done(settings: Settings, request_id: str) -> bool:
             return False
     if state == RequestState.REJECTED:
         raise RequestError("request", "rejected; testyard queue --dead shows why")
+    if state == RequestState.CANCELLED:
+        raise RequestError("request", "it was cancelled")
     return state == RequestState.DONE
 
 

@@ -50,6 +50,8 @@ def follow(
         known = found.request or {}
         if known["state"] == RequestState.REJECTED:
             raise RequestError("request", known["reason"] or "rejected; testyard queue --dead shows why")
+        if known["state"] == RequestState.CANCELLED:
+            raise RequestError("request", f"it was cancelled: {known['reason']}")
         request_id = str(known["request_id"])
         with RequestWatch(settings.broker.url.get_secret_value(), request_id) as watch:
             known = find(site, request_id).request or known  # what was told until the watch began

@@ -45,6 +45,8 @@ def request_line(request: Request) -> str:
         return f"it waits in {request['queue']}{lasted}"
     if state == RequestState.REJECTED:
         return f"it was not run: {request['reason'] or 'no reason was given'}"
+    if state == RequestState.CANCELLED:
+        return f"it was cancelled: {request['reason'] or 'no reason was given'}"
     return "it has ended, and its result is not to be seen here (yet)"
 
 

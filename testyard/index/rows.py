@@ -70,6 +70,7 @@ class RequestState(StrEnum):
     RUNNING = "running"
     DONE = "done"
     REJECTED = "rejected"
+    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True)

@@ -200,7 +200,7 @@ def _superseded(known: Mapping[str, Any], event: Event) -> bool:
         event.time < known["taken"] or (again and event.time == known["taken"])
     ):
         return True
-    given_back = known["state"] == RequestState.REJECTED or (
+    given_back = known["state"] in (RequestState.REJECTED, RequestState.CANCELLED) or (
         known["state"] == RequestState.QUEUED and known["reason"]
     )
     return bool(given_back) and event.time < known["updated"]
@@ -263,6 +263,10 @@ def _rejected(_known: Mapping[str, Any], event: Event) -> dict[str, Any]:
     return {"state": str(RequestState.REJECTED), "reason": _reason(event)}
 
 
+def _cancelled(_known: Mapping[str, Any], event: Event) -> dict[str, Any]:
+    return {"state": str(RequestState.CANCELLED), "reason": _reason(event), "log_tail": ""}
+
+
 def _reason(event: Event) -> str:
     return limits.text(str(event.data.get("reason") or ""))
 
@@ -273,6 +277,7 @@ _CHANGES = {
     EventKind.LOG: _log,
     EventKind.RETURNED: _returned,
     EventKind.REJECTED: _rejected,
+    EventKind.CANCELLED: _cancelled,
 }
 
 

@@ -83,13 +83,14 @@ class LocalState:
         Raises SettingsError when the folder cannot be used or two parts would share a port.
         """
         folder = _resolve(path)
-        make_private_folder(folder)
         old = _read(folder)
+        # before anything of it is changed: /etc with mode 0700 would take the machine down
         if old is None and _foreign(folder):
             raise SettingsError(
                 f"The folder {folder} holds something else.",
                 resolution="Name an empty or a new folder with --state.",
             )
+        make_private_folder(folder)
         old = old or _Recorded()
         state = cls(
             path=folder,
@@ -196,7 +197,7 @@ def _read(folder: Path) -> _Recorded | None:
     path = folder / "state.json"
     try:
         return _Recorded.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         raise SettingsError(
@@ -207,7 +208,20 @@ def _read(folder: Path) -> _Recorded | None:
 
 
 def _foreign(folder: Path) -> bool:
-    return any(entry.name not in _FOLDERS and not entry.name.startswith(".") for entry in folder.iterdir())
+    """True if it holds what no instance made; ``.state.json.…`` is one that was being written."""
+    if not folder.is_dir():
+        return False
+    try:
+        names = [entry.name for entry in folder.iterdir()]
+    except OSError as error:
+        raise SettingsError(
+            f"The folder {folder} cannot be read.",
+            details=str(error),
+            resolution="Name another folder with --state.",
+        ) from error
+    return any(
+        name not in _FOLDERS and not name.startswith((".state.json.", ".settings.toml.")) for name in names
+    )
 
 
 def _complete_ports(known: Mapping[str, int]) -> dict[str, int]:

@@ -33,7 +33,7 @@ class RequestPage(Page):
     def live(self) -> bool:
         """True as long as the page may change."""
         ended = RequestState.DONE if self.request.private else None
-        return self.request.row.state not in (RequestState.REJECTED, ended)
+        return self.request.row.state not in (RequestState.REJECTED, RequestState.CANCELLED, ended)
 
     @property
     def parameters(self) -> tuple[tuple[str, str], ...]:

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
+from testyard.cancel import cancelled
 from testyard.ports import Store
 from testyard.request import TestRequest, new_request_id
 from testyard.store import CLAIMS
@@ -127,6 +128,10 @@ class ClaimBook:
         renewed = replace(claim, renewed=time.time(), **changes)  # type: ignore[arg-type]
         self._write(key, renewed)
         return renewed
+
+    def cancelled(self, request_id: str) -> str | None:
+        """Why somebody has cancelled a request; None if nobody has. Raises StoreError."""
+        return cancelled(self._store, request_id)
 
     def _write(self, key: str, claim: Claim) -> None:
         self._store.put(CLAIMS, key, claim.to_bytes(), content_type="application/json", expire_after=_FORGET)

@@ -105,6 +105,9 @@ class Job:
             report = LiveReport(self._tools.sender, request, identity.request_id, queue)
             if identity.standing and self._finish_other(request, identity.standing, report):
                 return Settlement.ACK
+            reason = self._insist(lambda: self._book.cancelled(identity.request_id))
+            if reason is not None:
+                return self._cancel(identity.request_id, reason, report)
             return self._run(request, queue, identity, report)
 
     def _run(
@@ -120,8 +123,17 @@ class Job:
                 with lease, attempts.made(self._pause) as bundle:
                     return self._publish(request, queue, lease, bundle, report)
             except CancelledRun:
+                if lease.reason is not None:
+                    with suppress(StoreError):  # what a lost turn left
+                        remove_unfinished(self._store, lease.claim)
+                    return self._cancel(claim.request_id, lease.reason, report)
                 self._give_back(identity.key, lease, report)
                 raise
+
+    def _cancel(self, request_id: str, reason: str, report: LiveReport) -> Settlement:
+        log.info("request %s: cancelled", request_id)
+        report.event(EventKind.CANCELLED, reason=reason)
+        return Settlement.ACK
 
     def _give_back(self, key: str, lease: LeaseKeeper, report: LiveReport) -> None:
         if lease.lost:

@@ -16,7 +16,8 @@ log = logging.getLogger(__name__)
 class LeaseKeeper:
     """Renews a claim three times a lease, in a thread of its own; ``book`` is its alone.
 
-    If another worker has taken the request over, ``lost`` is true and ``cancelled`` is set.
+    If another worker has taken the request over, ``lost`` is true and ``cancelled`` is set. If
+    somebody has cancelled the request, ``reason`` says why, and ``cancelled`` is set.
     """
 
     def __init__(self, book: ClaimBook, key: str, claim: Claim, cancelled: threading.Event) -> None:
@@ -28,6 +29,7 @@ class LeaseKeeper:
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
         self.claim = claim
         self.lost = False
+        self.reason: str | None = None
 
     def __enter__(self) -> LeaseKeeper:
         self._thread.start()
@@ -56,7 +58,11 @@ class LeaseKeeper:
         while not self._stop.wait(self._book.lease / 3):
             try:
                 self.advance()
+                self.reason = self._book.cancelled(self.claim.request_id)
             except StoreError as error:
                 log.warning("claim not renewed: %s", error.brief)
             except CancelledRun:
+                return
+            if self.reason is not None:
+                self._cancelled.set()
                 return

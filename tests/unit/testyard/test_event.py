@@ -21,6 +21,7 @@ DATA: dict[EventKind, dict[str, Any]] = {
     EventKind.STORED: {"container": "autopkgtest-noble", "path": PATH, "exit_code": 0},
     EventKind.RETURNED: {"reason": "stopped"},
     EventKind.REJECTED: {"reason": "package: bad"},
+    EventKind.CANCELLED: {"reason": "by ann"},
 }
 
 

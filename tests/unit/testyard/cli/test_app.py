@@ -42,7 +42,7 @@ def test_every_command_has_json_state_and_help(
 ARGUMENTS = {
     "request": ["gzip", "--arch", "amd64"],
     "results": ["gzip"],
-    **{name: ["x"] for name in ("show", "log", "follow")},
+    **{name: ["x"] for name in ("show", "log", "follow", "cancel")},
 }
 
 

@@ -38,6 +38,7 @@ TAKEN = event(EventKind.TAKEN, 20, worker="w1", parameters=PARAMETERS)
 RETURNED = event(EventKind.RETURNED, 30, reason="the worker was stopped")
 TAKEN_AGAIN = event(EventKind.TAKEN, 40, worker="w2", parameters=PARAMETERS)
 STORED = event(EventKind.STORED, 50, container="autopkgtest-noble", path=str(PATH), exit_code=0)
+CANCELLED = event(EventKind.CANCELLED, 46, package="", reason="by ann")
 REJECTED = event(EventKind.REJECTED, 45, package="", reason="package: bad")
 
 
@@ -67,6 +68,14 @@ def test_from_acceptance_to_the_end(index: Connection) -> None:
     assert (found.accepted, found.updated, found.log_tail) == (10, 50, "")
 
 
+def test_a_cancelled_request_stays_so(index: Connection) -> None:
+    found = row(
+        index, ACCEPTED, TAKEN, CANCELLED, phase(47, started=47), event(EventKind.LOG, 48, text="x", end=1)
+    )
+    assert (found.state, found.reason, found.log_tail) == (RequestState.CANCELLED, "by ann", "")
+    assert row(index, STORED).state is RequestState.DONE  # it came too late
+
+
 def state(found: RequestRow) -> tuple[object, ...]:
     return (
         found.state,
@@ -84,6 +93,7 @@ STORIES: list[tuple[Event, ...]] = [
     (ACCEPTED, TAKEN, RETURNED),
     (ACCEPTED, TAKEN, RETURNED, TAKEN_AGAIN),
     (ACCEPTED, TAKEN, REJECTED),
+    (ACCEPTED, TAKEN, CANCELLED),
     (ACCEPTED, TAKEN, RETURNED, TAKEN_AGAIN, STORED),
 ]
 
@@ -268,9 +278,7 @@ def test_a_queue_of_others(index: Connection) -> None:
 
 EVENTS = st.builds(
     event,
-    st.sampled_from(
-        [EventKind.ACCEPTED, EventKind.TAKEN, EventKind.RETURNED, EventKind.REJECTED, EventKind.STORED]
-    ),
+    st.sampled_from([kind for kind in EventKind if kind not in (EventKind.PHASE, EventKind.LOG)]),
     st.integers(0, 20).map(float),
     reason=st.text(st.characters(exclude_categories=["Cs"]), max_size=5),
     worker=st.sampled_from(["w1", "w2"]),

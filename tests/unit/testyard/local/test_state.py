@@ -83,6 +83,23 @@ def test_no_state_is_none(folder: Path) -> None:
     assert not folder.exists()
 
 
+@pytest.mark.parametrize("name", ["passwd", ".bashrc"])
+def test_a_folder_of_other_things_stays_as_it_is(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "etc"
+    folder.mkdir(mode=0o755)
+    folder.chmod(0o755)
+    (folder / name).write_text("precious")
+    with pytest.raises(SettingsError, match="holds something else"):
+        LocalState.load_or_create(folder)
+    assert folder.stat().st_mode & 0o777 == 0o755
+    assert [entry.name for entry in folder.iterdir()] == [name]
+
+
+def test_what_was_being_written_when_the_power_went_is_ours(tmp_path: Path) -> None:
+    (tmp_path / ".state.json.0a1b2c3d").write_text("{")
+    assert LocalState.load_or_create(tmp_path).path == tmp_path
+
+
 def test_a_folder_that_holds_something_else_is_refused(folder: Path) -> None:
     folder.mkdir()
     (folder / "thesis.tex").write_text("")

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""``testyard cancel``: end a request that waits or runs."""
+
+from __future__ import annotations
+
+import getpass
+from typing import Annotated
+
+import typer
+
+from testyard.adapters.amqp import Publisher
+from testyard.adapters.swift import SwiftStore
+from testyard.cancel import cancel as leave_note
+from testyard.cli.edge import JsonOption, StateOption, UsageError, command_settings, explained, print_json
+from testyard.cli.reference import canonical, find
+from testyard.client import SiteClient
+from testyard.event import EVENTS_EXCHANGE, Event, EventKind
+from testyard.index import RequestState
+
+_UNDER_WAY = (RequestState.QUEUED, RequestState.RUNNING)
+
+
+@explained
+def cancel(
+    reference: Annotated[
+        str, typer.Argument(metavar="REQUEST", help="Request id, or address of the request's page.")
+    ],
+    reason: Annotated[str, typer.Option("--reason", help="One line that is shown with the request.")] = "",
+    state: StateOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """End a request that waits or runs; it gets no result."""
+    settings = command_settings(state)
+    with SiteClient(settings.site.url) as site:
+        found = find(site, canonical(reference, settings)).request
+    if found is None or found["state"] not in _UNDER_WAY:
+        raise UsageError(
+            f"{reference} has ended: nothing is left to cancel.",
+            resolution=f"What became of it: testyard show {reference}",
+        )
+    request_id = str(found["request_id"])
+    why = reason or f"by {getpass.getuser()}"
+    with SwiftStore(settings.store) as store:
+        leave_note(store, request_id, why)
+    if found["state"] == RequestState.QUEUED:
+        # whoever watches need not wait until a worker meets it
+        event = Event(EventKind.CANCELLED, request_id, found["queue"], "", data={"reason": why})
+        with Publisher(settings.broker.url.get_secret_value()) as publisher:
+            publisher.publish(EVENTS_EXCHANGE, event.routing_key, event.to_bytes())
+    if json_:
+        print_json({"request_id": request_id, "state": found["state"], "reason": why})
+    elif found["state"] == RequestState.QUEUED:
+        typer.echo(f"{request_id} is cancelled.")
+    else:
+        typer.echo(f"{request_id} runs; it ends within {max(1, settings.worker.lease // 3)} s.")
