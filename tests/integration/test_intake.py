@@ -39,14 +39,15 @@ def rabbit(broker_node: Rabbit) -> Rabbit:
 class Taker:
     """A worker that only takes: each test ends when it is told."""
 
-    def __init__(self, url: str, slots: int, shares: dict[str, int]) -> None:
+    def __init__(self, url: str, slots: int, shares: dict[str, int], elsewhere: int) -> None:
         self.connection = pika.BlockingConnection(connection_parameters(url))
         self.channel: BlockingChannel = self.connection.channel()
         self.taken: list[QueueName] = []
         self.redelivered = 0
         self.most = 0
         self._running: deque[int] = deque()
-        self.intake = Intake(self.channel, QUEUES, Turns(QUEUES, shares), slots, self._arrived)
+        turns = Turns(QUEUES, shares)
+        self.intake = Intake(self.channel, QUEUES, turns, slots, self._arrived, elsewhere=elsewhere)
         self.intake.start()
 
     def _arrived(
@@ -70,8 +71,8 @@ class Taker:
 def taker(rabbit: Rabbit) -> Iterator[Callable[..., Taker]]:
     with ExitStack() as stack:
 
-        def make(slots: int, **shares: int) -> Taker:
-            made = Taker(rabbit.url, slots, shares)
+        def make(slots: int, *, elsewhere: int = 0, **shares: int) -> Taker:
+            made = Taker(rabbit.url, slots, shares, elsewhere)
             stack.callback(made.connection.close)
             return made
 
@@ -132,6 +133,32 @@ def test_what_comes_while_a_slot_is_free_is_there_at_once(
     while len(one.taken) < 6 and time.monotonic() < start + 5:
         one.connection.process_data_events(time_limit=0.05)  # pushed: nothing has to look for it
     assert sorted(one.taken[4:]) == sorted([UBUNTU, HUGE])
+
+
+def test_quiet_weeks_save_up_no_turns(rabbit: Rabbit, taker: Callable[..., Taker]) -> None:
+    one = taker(1)
+    for number in range(20):
+        publish(rabbit, ubuntu=1)
+        run(one, until=number + 1)
+    publish(rabbit, huge=40, ubuntu=40)
+    run(one, until=50)
+    rush = Counter(one.taken[22:50])  # the first may be of either: they were taken as they came
+    assert abs(rush[UBUNTU] - rush[HUGE]) <= 2, one.taken
+
+
+def test_runs_of_an_earlier_connection_count(rabbit: Rabbit, taker: Callable[..., Taker]) -> None:
+    publish(rabbit, ubuntu=5)
+    one = taker(2, elsewhere=2)
+    one.hear(0.5)
+    assert one.taken == []
+    one.intake.freed()
+    one.hear(0.5)
+    assert len(one.taken) == 1
+    one.intake.freed()
+    one.hear(0.5)
+    assert len(one.taken) == 2
+    run(one, until=5)
+    assert one.most == 2
 
 
 def test_two_workers_share_and_send_nothing_back(rabbit: Rabbit, taker: Callable[..., Taker]) -> None:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.servers import Rabbit, Swift
+from testyard.adapters.amqp import connect, queue_length
 from testyard.adapters.swift import SwiftStore
 from testyard.errors import BrokerError, CancelledRun
 from testyard.queue import QueueName
@@ -21,7 +22,7 @@ from testyard.run import RunId
 from testyard.settings import Store
 from testyard.store import RESULT, RunPath
 from worker.execute import Bundle
-from worker.order import Turn, TurnLost
+from worker.order import Turn, TurnLost, queue_name
 from worker.publish import Publication
 
 WORKERS = 16
@@ -106,6 +107,20 @@ def test_only_runs_of_the_same_source_and_container_wait(rabbit: Rabbit) -> None
         other.check()
 
 
+def test_a_queues_name_tells_of_no_private_run() -> None:
+    names = {queue_name(f"private-autopkgtest-{name}", PATH) for name in ("noble", "noble-owner-ppa")}
+    assert names == {"testyard-order-private"}
+    assert queue_name("autopkgtest-noble", PATH) != queue_name("autopkgtest-jammy", PATH)
+
+
+def _wait_until_waiting(rabbit: Rabbit, number: int) -> None:
+    deadline = time.monotonic() + 30
+    with connect(rabbit.url) as connection:
+        while (queue_length(connection, queue_name(CONTAINER, PATH)) or (0, 0))[1] < number:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
 def test_turns_come_in_the_order_of_asking(rabbit: Rabbit) -> None:
     order: list[int] = []
 
@@ -118,7 +133,7 @@ def test_turns_come_in_the_order_of_asking(rabbit: Rabbit) -> None:
         for number in range(5):
             threads.append(threading.Thread(target=wait, args=(number,)))
             threads[-1].start()
-            time.sleep(0.3)
+            _wait_until_waiting(rabbit, number + 2)
         assert order == []
     for thread in threads:
         thread.join(20)

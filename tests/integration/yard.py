@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -153,7 +154,8 @@ class Yard:
         """Leave a claim as another worker would have."""
         book = ClaimBook(self.store, "worker-2", 60)
         request = make_request(body.split()[0].decode(), {"uuid": request_id})
-        key = identify(book, request, str(self.queue), body, redelivered=False).key
+        digest = hashlib.sha256(body).hexdigest()
+        key = identify(book, request, str(self.queue), digest, redelivered=False).key
         claim = book.take(key, request_id)
         left = replace(claim, process=process, state=state, container=CONTAINER if path else "", path=path)
         self.store.put(CLAIMS, key, left.to_bytes())

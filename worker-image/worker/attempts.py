@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count
 
+from testyard.errors import TestbedError
 from testyard.queue import QueueName
 from testyard.request import TestRequest
 from testyard.run import DENYLISTED, Phase, PhaseTime
@@ -23,6 +24,9 @@ from worker.packagelists import PackageList, PackageLists
 from worker.tools import Tools
 
 log = logging.getLogger(__name__)
+
+#: Seconds between two attempts, at most: a slot waits all the while.
+_LONGEST_PAUSE = 3600
 
 _NEVER = "not run: the release team's list never_run names this package"
 
@@ -58,13 +62,19 @@ class Attempts:
                     yield made
                     return
             finally:
-                self.tools.testbed.remove(execution.workspace)
+                self._remove(execution)
             told = f"attempt {number} of {settings.attempts} failed: {made.cause} (rule {made.rule})"
             log.warning("request %s: %s", self.claim.request_id, "private" if self.request.private else told)
             self.tools.metrics.tried_again(self.queue)
             history = (*history, told)
             self.report.phase(PhaseTime(Phase.WAIT, time.time()))
-            pause(settings.retry_pause * 2 ** (number - 1))
+            pause(min(settings.retry_pause * 2 ** (number - 1), _LONGEST_PAUSE))
+
+    def _remove(self, execution: Execution) -> None:
+        try:
+            self.tools.testbed.remove(execution.workspace)
+        except TestbedError as error:  # the run is what it is; the next start of a worker removes the rest
+            log.warning("%s stays: %s", execution.workspace.folder, error.brief)
 
     def _run(
         self, execution: Execution, lists: frozenset[PackageList], history: tuple[str, ...]

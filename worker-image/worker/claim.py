@@ -8,7 +8,6 @@ before it could acknowledge). docs/delivery.md tells each case.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
@@ -18,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from testyard.cancel import cancelled
+from testyard.errors import RequestError
 from testyard.ports import Store
 from testyard.request import TestRequest, new_request_id
 from testyard.store import CLAIMS
@@ -58,7 +58,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Claim:
-    """One worker's claim on one request. ``renewed`` is Unix time."""
+    """One worker's claim on one request. ``renewed`` is Unix time, ``digest`` the body's sha256."""
 
     request_id: str
     worker: str
@@ -69,6 +69,7 @@ class Claim:
     container: str = ""
     path: str = ""
     deaths: int = 0
+    digest: str = ""
 
     def void(self, lease: float) -> bool:
         """True if the owner does not go on: it gave the request back, is gone, or silent for a lease (s)."""
@@ -110,9 +111,12 @@ class ClaimBook:
         found = ((name, self.read(name)) for name in self._store.names(CLAIMS, prefix=folder))
         return tuple((name, claim) for name, claim in found if claim is not None)
 
-    def take(self, key: str, request_id: str, deaths: int = 0) -> Claim:
-        """Claim a request, whoever had it; ``deaths`` of workers have ended its runs. Raises StoreError."""
-        claim = Claim(request_id, self._worker, Process.current(), deaths=deaths)
+    def take(self, key: str, request_id: str, *, digest: str = "", deaths: int = 0) -> Claim:
+        """Claim a request, whoever had it. Raises StoreError.
+
+        ``digest`` is its body's, ``deaths`` of workers have ended its runs.
+        """
+        claim = Claim(request_id, self._worker, Process.current(), digest=digest, deaths=deaths)
         self._store.ensure_container(CLAIMS)
         self._write(key, claim)
         return claim
@@ -154,18 +158,22 @@ class Identity:
 
 
 def identify(
-    book: ClaimBook, request: TestRequest, queue: str, body: bytes, *, redelivered: bool
+    book: ClaimBook, request: TestRequest, queue: str, digest: str, *, redelivered: bool
 ) -> Identity:
-    """Find out which request a delivery is of. Raises StoreError.
+    """Find out which request a delivery is of; ``digest`` is its body's.
 
     A body without an id that is not redelivered is a new request, whatever claims equal bodies left.
     A redelivered one is a request that an equal body's claim is of: of one whose worker is gone, if
     there is any; else of one that runs; else of the one that ended last.
+    Raises StoreError, and RequestError if the id is the one of a request with another body.
     """
     if request.uuid:
         key = f"{queue}/id/{request.uuid}"
-        return Identity(request.uuid, key, book.read(key))
-    folder = f"{queue}/body/{hashlib.sha256(body).hexdigest()}/"
+        standing = book.read(key)
+        if standing is not None and standing.digest not in ("", digest):
+            raise RequestError("uuid", f"{request.uuid} is the id of another request in this queue")
+        return Identity(request.uuid, key, standing)
+    folder = f"{queue}/body/{digest}/"
     if redelivered:
         claims = sorted(book.below(folder), key=lambda item: _likelihood(item[1], book.lease))
         if claims:

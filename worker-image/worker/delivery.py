@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -35,6 +36,11 @@ class Delivery:
             request = replace(request, uuid=self._message_id())
         check_runnable(request)
         return request, QueueName.parse(self.queue)
+
+    @property
+    def digest(self) -> str:
+        """What tells equal bodies from others: sha256, in hex."""
+        return hashlib.sha256(self.body).hexdigest()
 
     @property
     def request_id(self) -> str | None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import selectors
 import shutil
@@ -29,7 +30,9 @@ from worker.phases import PhaseTracker
 from worker.rules import Judgement
 from worker.runlog import RunLog
 from worker.testbed.base import Process, Testbed, Workspace
-from worker.watchdog import Watchdog
+from worker.watchdog import RunTooLong, Watchdog
+
+log = logging.getLogger(__name__)
 
 #: Seconds between two status messages (the older system's figure), and between two log events.
 _STATUS_INTERVAL = 10.0
@@ -98,7 +101,7 @@ class Execution:
         Raises CancelledRun if ``cancelled`` is set meanwhile.
         """
         started = time.time()
-        trouble = ""
+        trouble, too_long = "", False
         try:
             self._make_folder()
             for note in notes:
@@ -106,7 +109,7 @@ class Execution:
             exit_code = self._autopkgtest()
             trouble = self._no_room(exit_code)
         except TestbedError as error:
-            exit_code, trouble = 16, str(error)
+            exit_code, trouble, too_long = 16, str(error), isinstance(error, RunTooLong)
         if self._cancelled.is_set():
             raise CancelledRun("the worker was told to stop")
         self.phases.close()
@@ -116,12 +119,15 @@ class Execution:
         cause = next(iter(trouble.splitlines()), "")
         cause = cause or cause_of(exit_code, log_end, self._request, self._queue.release)
         judged = self._judge(exit_code, f"{log_end}\n{trouble}")
-        if judged.again:
+        if judged.again and not too_long:  # another one would take as long
             return Again(judged.again, cause or explain(exit_code))
         facts = {**judged.facts, **({"cause": cause} if cause else {})}
         bundle = self._bundle(judged.exit_code, trouble, facts=facts)
         # before storing: what fills the disk may be what keeps the store from taking the result
-        self._testbed.empty(self.workspace)
+        try:
+            self._testbed.empty(self.workspace)
+        except TestbedError as error:
+            log.warning("%s is not empty: %s", self.workspace.folder, error.brief)
         return bundle
 
     def refuse(self, exit_code: int, reason: str) -> Bundle:

@@ -24,7 +24,10 @@ OnMessage = Callable[[QueueName, Basic.Deliver, BasicProperties, bytes], None]
 
 
 class Intake:
-    """One channel's subscriptions, for ``slots`` messages at a time. Raises pika's errors."""
+    """One channel's subscriptions, for ``slots`` messages at a time. Raises pika's errors.
+
+    ``elsewhere`` slots are in use by runs of an earlier connection, until `freed` is called for each.
+    """
 
     def __init__(
         self,
@@ -33,23 +36,22 @@ class Intake:
         turns: Turns,
         slots: int,
         on_message: OnMessage,
+        *,
+        elsewhere: int = 0,
     ) -> None:
         self._channel = channel
         self._queues = tuple(queues)
         self._turns = turns
-        self._slots = slots
+        self._slots = slots - elsewhere
         self._on_message = on_message
         self._tags: dict[QueueName, str] = {}
         self._held = 0
         self._open = False
-
-    @property
-    def listening(self) -> bool:
-        """True until it is stopped."""
-        return bool(self._tags)
+        self.listening = False
 
     def start(self) -> None:
         """Listen."""
+        self.listening = True
         self._let_in(keep=False)
 
     def look(self) -> None:
@@ -58,28 +60,39 @@ class Intake:
         Raises BrokerError if the broker has ended a subscription.
         """
         check_consuming(self._channel, expected=len(self._tags))
-        if self._tags and not self._open and self._held < self._slots:
+        if self.listening and not self._open:
             self._let_in(keep=True)
 
     def settle(self, tell: Callable[[], None]) -> None:
         """Tell the broker how a message was settled: one slot is free."""
         was_full = self._held == self._slots
         self._held -= 1
-        if self._tags:
-            if was_full:
-                # nothing is on its way: only now may a subscription end without sending anything back
-                self._let_in(keep=False)
-            elif not self._open:
-                self._limit(self._held + 1)
+        if self.listening and was_full:
+            # nothing is on its way: only now may a subscription end without sending anything back
+            self._let_in(keep=False)
+        elif self.listening and not self._open:
+            self._limit(self._held + 1)
         tell()
+
+    def freed(self) -> None:
+        """A run of an earlier connection has ended: one slot is free."""
+        was_full = self._held == self._slots
+        self._slots += 1
+        if self.listening and was_full:
+            self._let_in(keep=False)
+        elif self.listening and self._open:
+            self._limit(self._slots)
 
     def stop(self) -> None:
         """Take no more."""
+        self.listening = False
         for queue in tuple(self._tags):
             self._leave(queue)
 
     def _let_in(self, *, keep: bool) -> None:
         """One more, from the queue whose turn it is, or whatever comes if nothing waits."""
+        if self._held >= self._slots:
+            return
         queue = self._turns.choose(self._waits)
         self._open = queue is None
         wanted = self._queues if queue is None else (queue,)
@@ -100,9 +113,10 @@ class Intake:
         body: bytes,
     ) -> None:
         self._held += 1
-        self._turns.took(queue)
+        if not self._open:  # else nothing else waited, and nobody was passed over
+            self._turns.took(queue)
         self._on_message(queue, method, properties, body)
-        if self._tags and not self._open and self._held < self._slots:
+        if self.listening and not self._open:
             self._let_in(keep=False)
 
     def _waits(self, queue: QueueName) -> bool:

@@ -27,11 +27,13 @@ from testyard.event import (
 from testyard.queue import QueueName
 from testyard.request import TestRequest
 from testyard.run import PhaseTime
+from testyard.store import is_private
 
 log = logging.getLogger(__name__)
 
-#: Messages that may wait for the broker; beyond that the newest are dropped.
+#: Messages, and their bytes, that may wait for the broker; beyond that the newest are dropped.
 _BACKLOG = 2000
+_BACKLOG_BYTES = 32 * 1024 * 1024
 
 #: Seconds between two looks at an idle connection's heartbeats.
 _IDLE = 1.0
@@ -48,13 +50,25 @@ class LiveSender(threading.Thread):
         super().__init__(name="live", daemon=True)
         self._publisher = Publisher(url)
         self._waiting: queue.Queue[tuple[str, str, bytes] | None] = queue.Queue(_BACKLOG)
+        self._lock = threading.Lock()
+        self._bytes = 0
 
     def send(self, exchange: str, key: str, body: bytes) -> None:
         """Take a message for sending; dropped if too many wait already."""
+        with self._lock:
+            if self._bytes + len(body) > _BACKLOG_BYTES:
+                log.debug("a live message was dropped: the broker is away or slow")
+                return
+            self._bytes += len(body)
         try:
             self._waiting.put_nowait((exchange, key, body))
         except queue.Full:
+            self._forget(body)
             log.debug("a live message was dropped: the broker is away or slow")
+
+    def _forget(self, body: bytes) -> None:
+        with self._lock:
+            self._bytes -= len(body)
 
     def finish(self, timeout: float) -> None:
         """Send what waits, at most for ``timeout`` seconds, and end."""
@@ -67,6 +81,7 @@ class LiveSender(threading.Thread):
     def run(self) -> None:
         """Send until `finish` is called."""
         while (message := self._next()) is not None:
+            self._forget(message[2])
             self._send(*message)
         self._publisher.close()
 
@@ -121,7 +136,7 @@ class LiveReport:
 
     def stored(self, container: str, path: str, exit_code: int) -> None:
         """The result is in the store."""
-        if self._request.private:
+        if self._request.private or is_private(container):
             self.event(EventKind.STORED)
         else:
             self.event(EventKind.STORED, container=container, path=path, exit_code=exit_code)

@@ -17,7 +17,7 @@ from pika.exceptions import AMQPError
 from pika.spec import Basic, BasicProperties
 
 from testyard.adapters.amqp import connect, declare_topology
-from testyard.errors import BrokerError, TestyardError
+from testyard.errors import BrokerError, SettingsError, TestyardError
 from testyard.queue import QueueName
 from worker.delivery import Delivery
 from worker.intake import Intake
@@ -49,6 +49,8 @@ class WorkerLoop:
         self._jobs: dict[threading.Thread, Job] = {}
         self._settled: queue.Queue[tuple[Delivery, Settlement]] = queue.Queue()
         self._generation = 0
+        self._outstanding = 0  # deliveries that are not settled, of all connections
+        self._beaten = 0.0
         self._draining = threading.Event()
         self._stopping = threading.Event()
 
@@ -71,8 +73,9 @@ class WorkerLoop:
         while not self._over():
             try:
                 self._serve()
-            except (AMQPError, OSError, BrokerError) as error:
-                words = error.brief if isinstance(error, BrokerError) else str(error) or type(error).__name__
+            # a settings error: the authority's certificate is being replaced
+            except (AMQPError, OSError, BrokerError, SettingsError) as error:
+                words = getattr(error, "brief", "") or str(error) or type(error).__name__
                 log.warning("%s; trying again", words)
                 self._beat()
                 self._stopping.wait(_RECONNECT)
@@ -92,7 +95,8 @@ class WorkerLoop:
             channel = connection.channel()
             declare_topology(channel, self._queues)
             slots = self._tools.settings.worker.slots
-            intake = Intake(channel, self._queues, self._turns, slots, self._on_message)
+            elsewhere = self._outstanding
+            intake = Intake(channel, self._queues, self._turns, slots, self._on_message, elsewhere=elsewhere)
             if not self._draining.is_set():
                 intake.start()
                 notify("READY=1")
@@ -105,6 +109,8 @@ class WorkerLoop:
                 if self._draining.is_set() and intake.listening:
                     log.info("draining: %s", self._words())
                     intake.stop()
+                    for job in self._jobs.values():
+                        job.let_go()
             self._give_back(channel, intake)
 
     def _on_message(
@@ -119,6 +125,7 @@ class WorkerLoop:
             message_id=properties.message_id,
             headers=properties.headers,
         )
+        self._outstanding += 1
         job = Job(delivery, self._tools)
         thread = threading.Thread(target=self._perform, args=(job, delivery), name=f"job-{delivery.tag}")
         self._jobs[thread] = job
@@ -129,10 +136,12 @@ class WorkerLoop:
         try:
             settlement = job.perform()
         except TestyardError as error:
-            log.error("request goes back to %s: %s", delivery.queue, error)
+            words = type(error).__name__ if job.private else str(error)
+            log.error("request goes back to %s: %s", delivery.queue, words)
             self._stopping.wait(_AFTER_BUG)
-        except Exception:  # the outermost place: a bug must not lose the request, nor end the worker
-            log.exception("a bug; the request goes back to %s", delivery.queue)
+        except Exception as error:  # the outermost place: a bug must not lose the request, nor end the worker
+            told = None if job.private else error
+            log.error("a bug; the request goes back to %s: %r", delivery.queue, type(error), exc_info=told)
             self._stopping.wait(_AFTER_BUG)
         finally:
             self._settled.put((delivery, settlement))
@@ -140,7 +149,9 @@ class WorkerLoop:
     def _settle(self, channel: BlockingChannel, intake: Intake) -> None:
         while not self._settled.empty():
             delivery, settlement = self._settled.get()
+            self._outstanding -= 1
             if delivery.generation != self._generation:
+                intake.freed()
                 continue  # that connection is gone, and the delivery with it
             if settlement is Settlement.ACK:
                 intake.settle(partial(channel.basic_ack, delivery.tag))
@@ -161,7 +172,8 @@ class WorkerLoop:
     def _beat(self) -> None:
         """Show others that the loop goes round (`testyard local status` looks at the file's age)."""
         with suppress(OSError):
-            if not self._alive.exists() or time.time() - self._alive.stat().st_mtime > _BEAT:
+            if time.monotonic() - self._beaten > _BEAT:
+                self._beaten = time.monotonic()
                 self._alive.touch()
                 notify("WATCHDOG=1", f"STATUS={self._words()}")
 

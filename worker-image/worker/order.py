@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from contextlib import suppress
 from types import TracebackType
 
@@ -24,14 +25,19 @@ from pika.exceptions import AMQPError
 from pika.spec import Basic, BasicProperties
 
 from testyard.adapters.amqp import broker_errors, check_consuming, connect
-from testyard.errors import BrokerError, CancelledRun, TestyardError
-from testyard.store import RunPath
+from testyard.errors import CancelledRun, TestyardError
+from testyard.store import RunPath, is_private
 
 _PREFIX = "testyard-order-"
 #: Milliseconds after which the broker forgets a queue that nobody waits at.
 _FORGET = 10 * 60 * 1000
 #: Seconds between two looks at whether somebody wants to end.
 _TICK = 0.5
+#: Seconds that the broker gets to answer whether the turn is still ours.
+_ANSWER = 10.0
+#: Seconds after which the message that stands for the turn is exchanged for another: the broker takes
+#: one back that is not acknowledged for 30 min, and an upload may take longer.
+_EXCHANGE = 600.0
 
 
 class TurnLost(TestyardError):  # noqa: N818  the name says it
@@ -55,6 +61,9 @@ class Turn:
         self._error: Exception | None = None
         self._connection: pika.BlockingConnection | None = None
         self._message: int | None = None
+        self._since = 0.0
+        self._asked = threading.Event()
+        self._proven = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="turn", daemon=True)
 
     def __enter__(self) -> Turn:
@@ -81,15 +90,19 @@ class Turn:
 
     def _end(self) -> None:
         self._over.set()
-        if self._connection is not None:
-            with suppress(AMQPError):  # it may be closed already
-                self._connection.add_callback_threadsafe(lambda: None)  # wakes the thread
-        self._thread.join()
+        self._wake()
+        # a connection that was cut silently is given up by its thread later; nobody need wait for that
+        self._thread.join(_ANSWER)
 
     def check(self) -> None:
-        """Raises TurnLost unless the turn is still ours."""
-        if self._ended.is_set() or not self._ours.is_set():
-            raise TurnLost("broker: the turn to store a run was lost with the connection")
+        """Ask the broker whether the turn is still ours. Raises TurnLost if it is not, or does not answer."""
+        self._proven.clear()
+        self._asked.set()
+        self._wake()
+        deadline = time.monotonic() + _ANSWER
+        while not self._proven.wait(0.05):
+            if self._ended.is_set() or time.monotonic() > deadline:
+                raise TurnLost("broker: the turn to store a run was lost with the connection")
 
     def _keep(self) -> None:
         try:
@@ -103,22 +116,47 @@ class Turn:
                 channel.basic_publish("", self._queue, b"")
                 while not self._over.is_set():
                     connection.process_data_events(time_limit=_TICK)
-                    check_consuming(channel, expected=1)
+                    self._serve(channel)
                 if self._message is not None:
                     channel.basic_ack(self._message)
-        except (AMQPError, OSError, BrokerError) as error:
+        except (AMQPError, OSError, TestyardError) as error:
             self._error = error
         finally:
             self._ended.set()
+
+    def _serve(self, channel: BlockingChannel) -> None:
+        check_consuming(channel, expected=1)
+        if self._asked.is_set():
+            self._asked.clear()
+            # a round trip: what was cut off, or taken over by another, gets no answer
+            channel.queue_declare(self._queue, passive=True)
+            check_consuming(channel, expected=1)
+            self._proven.set()
+        if self._message is not None and time.monotonic() - self._since > _EXCHANGE:
+            channel.basic_publish("", self._queue, b"")
+            channel.basic_ack(self._message)
+            self._message = None
 
     def _arrived(
         self, _channel: BlockingChannel, method: Basic.Deliver, _properties: BasicProperties, _body: bytes
     ) -> None:
         self._message = method.delivery_tag
+        self._since = time.monotonic()
         self._ours.set()
+
+    def _wake(self) -> None:
+        if self._connection is not None:
+            with suppress(AMQPError):  # it may be closed already
+                self._connection.add_callback_threadsafe(lambda: None)
 
 
 def queue_name(container: str, path: RunPath) -> str:
-    """The queue of all runs that one poller sees together."""
+    """The queue of all runs that one poller sees together.
+
+    All private runs have one: everybody may ask whether a queue is there, and whoever guesses container
+    and source would learn from the name that a private run of it is being stored.
+    """
+    if is_private(container):
+        return f"{_PREFIX}private"
     digest = hashlib.sha256(f"{container}/{path.parent}".encode()).hexdigest()
     return f"{_PREFIX}{digest[:32]}"

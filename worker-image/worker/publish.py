@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from testyard.errors import ResultError, StoreError
 from testyard.event import CompletionMessage
 from testyard.ports import Store
 from testyard.queue import QueueName
@@ -53,10 +55,16 @@ class Publication:
         parent = now.parent
         this_second = f"{parent}{now.run_id.text[:15]}"
         names = self._store.names(self.container, prefix=parent, delimiter="@", marker=this_second)
-        later = [name for name in names if name.endswith("@")]  # as other clocks see it, or this second
+        later = [time for name in names if (time := _time_of(name))]  # as other clocks see it, or this second
         if not later:
             return now
-        return self._path(RunPath.parse(later[-1]).run_id.time + timedelta(seconds=1))
+        try:
+            return self._path(max(later) + timedelta(seconds=1))
+        except OverflowError as error:
+            raise StoreError(
+                f"store: {self.container}/{names[-1]} is a run of a time after which there is none",
+                resolution="Remove it: no run of this source can be newer.",
+            ) from error
 
     def choose_container(self) -> None:
         """Choose ``container``, which is made if it is missing."""
@@ -102,6 +110,13 @@ class Publication:
             content_type="application/x-tar",
         )
         return result
+
+
+def _time_of(name: str) -> datetime | None:
+    """When the run was completed that a listing names; None for any other name."""
+    with suppress(ResultError):
+        return RunPath.parse(name).run_id.time
+    return None
 
 
 def stored_result(store: Store, claim: Claim) -> Result | None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import re
+import logging
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,17 +12,31 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+import regex
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from testyard.errors import SettingsError
 from testyard.queue import QueueName
+from testyard.run import Outcome, outcome_of
 
 OURS = Path(__file__).with_name("rules.toml")
 
 _FAIL = 4
 _TMPFAIL = 16
 
-_Code = Annotated[int, Field(ge=1, le=255)]
+#: Seconds that one expression may search one log: test code decides what is in it.
+_SECONDS = 2.0
+
+log = logging.getLogger(__name__)
+
+
+def _is_a_failure(code: int) -> int:
+    if outcome_of(code) in (Outcome.PASS, Outcome.NEUTRAL):
+        raise ValueError(f"exit code {code} is no failure")
+    return code
+
+
+_Code = Annotated[int, Field(ge=1, le=255), AfterValidator(_is_a_failure)]
 
 
 class Rule(BaseModel):
@@ -42,8 +56,8 @@ class Rule(BaseModel):
     @classmethod
     def _is_an_expression(cls, value: str) -> str:
         try:
-            re.compile(value)
-        except re.error as error:
+            regex.compile(value)
+        except regex.error as error:
             raise ValueError(f"no regular expression: {error}") from error
         return value
 
@@ -55,12 +69,20 @@ class Rule(BaseModel):
             and not _any(self.except_packages, package)
             and _any(self.releases, queue.release)
             and _any(self.architectures, queue.architecture)
-            and bool(self._expression.search(log_end))
+            and self._found_in(log_end)
         )
 
+    def _found_in(self, log_end: str) -> bool:
+        try:
+            # concurrent: a search must not stop the worker's other threads, which keep its leases
+            return bool(self._expression.search(log_end, timeout=_SECONDS, concurrent=True))
+        except TimeoutError:
+            log.warning("rule %s: its expression takes longer than %.0f s on a log", self.name, _SECONDS)
+            return False
+
     @cached_property
-    def _expression(self) -> re.Pattern[str]:
-        return re.compile(self.log)
+    def _expression(self) -> regex.Pattern[str]:
+        return regex.compile(self.log)
 
 
 class KnownIssue(Rule):

@@ -13,7 +13,7 @@ from testyard.queue import QueueName
 
 
 class Turns:
-    """``shares`` are by context; one that is not named has 1."""
+    """``shares`` are by context; one that is not named has 1. What was is forgotten when nothing waits."""
 
     def __init__(self, queues: Iterable[QueueName], shares: Mapping[str, int]) -> None:
         self._shares = shares
@@ -33,6 +33,8 @@ class Turns:
                 self._catch_up(passed, queue)
                 return queue
             passed.append(queue)
+        self._of_queue = dict.fromkeys(self._of_queue, 0.0)
+        self._of_context = dict.fromkeys(self._of_context, 0.0)
         return None
 
     def _place(self, queue: QueueName) -> tuple[float, str, float, QueueName]:

@@ -19,6 +19,10 @@ _FULL = 1024 * 1024
 _GRACE = 600.0
 
 
+class RunTooLong(TestbedError):  # noqa: N818  the name says it
+    """The whole run took longer than it may."""
+
+
 class Watchdog:
     """Looks after one run; ``heard`` is called whenever the run says something."""
 
@@ -52,7 +56,7 @@ class Watchdog:
         if now - self._last_heard > self._silence:
             raise TestbedError(f"autopkgtest was silent for {self._silence:.0f} s: the run was ended")
         if now - self._started > self._whole:
-            raise TestbedError(
+            raise RunTooLong(
                 f"the run took longer than {self._whole} s in all: it was ended",
                 resolution="Put the package on the list long_tests, or raise worker.timeouts.run.",
             )

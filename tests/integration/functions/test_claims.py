@@ -41,7 +41,7 @@ def claimed(
 ) -> str:
     """A worker's claim, brought to this state; returns the request's id."""
     book = ClaimBook(store, "w1", 60)
-    found = identify(book, TestRequest(package="demo", uuid=uuid), queue, b"demo", redelivered=False)
+    found = identify(book, TestRequest(package="demo", uuid=uuid), queue, "0" * 64, redelivered=False)
     claim = book.take(found.key, found.request_id)
     if state is not ClaimState.RUNNING:
         assert book.renew(found.key, claim, state=state, container=container, path=PATH)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import threading
 import time
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.unit.worker.memory import MemoryStore
-from testyard.errors import CancelledRun, StoreError
+from testyard.errors import CancelledRun, RequestError, StoreError
 from testyard.request import TestRequest, make_request
 from testyard.store import CLAIMS
 from worker.claim import Claim, ClaimBook, ClaimState, Identity, Process, identify
@@ -44,7 +45,8 @@ def identity(
     body: bytes = b"x",
     redelivered: bool = False,
 ) -> Identity:
-    return identify(ClaimBook(store, "two", 60), request, queue, body, redelivered=redelivered)
+    digest = hashlib.sha256(body).hexdigest()
+    return identify(ClaimBook(store, "two", 60), request, queue, digest, redelivered=redelivered)
 
 
 def put_claim(store: MemoryStore, key: str, claim: Claim) -> None:
@@ -57,9 +59,11 @@ def test_a_request_with_an_id_is_the_one_that_the_claim_is_of(redelivered: bool)
     store = MemoryStore()
     first = identity(store, WITH_ID, redelivered=redelivered)
     assert (first.request_id, first.standing) == (ID, None)
-    claim = ClaimBook(store, "one", 60).take(first.key, ID)
-    again = identity(store, WITH_ID, body=b"other bytes", redelivered=redelivered)
+    claim = ClaimBook(store, "one", 60).take(first.key, ID, digest=hashlib.sha256(b"x").hexdigest())
+    again = identity(store, WITH_ID, redelivered=redelivered)
     assert again == Identity(ID, first.key, claim)
+    with pytest.raises(RequestError, match=r"uuid: .* another request"):
+        identity(store, WITH_ID, body=b"other bytes", redelivered=redelivered)
     elsewhere = identity(store, WITH_ID, queue="debci-a-c", redelivered=redelivered)
     assert (elsewhere.request_id, elsewhere.standing) == (ID, None)
 
@@ -134,7 +138,7 @@ def test_only_a_worker_that_ran_it_died_of_it(state: ClaimState, deaths: int) ->
     put_claim(store, f"debci-a-b/id/{ID}", own_claim(state=state, deaths=2))
     found = identity(store, WITH_ID)
     assert found.deaths == deaths
-    taken = ClaimBook(store, "two", 60).take(found.key, ID, found.deaths)
+    taken = ClaimBook(store, "two", 60).take(found.key, ID, deaths=found.deaths)
     assert identity(store, WITH_ID).standing == taken
     assert taken.deaths == deaths
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,26 @@ def test_a_wrong_rule_is_named(tmp_path: Path, text: str, problem: str) -> None:
         operators(tmp_path, text)
     assert "rules.toml" in caught.value.brief
     assert re.search(problem, str(caught.value)), str(caught.value)
+
+
+@pytest.mark.parametrize("code", [0, 2, 8])
+def test_what_is_no_failure_is_judged_by_no_rule(tmp_path: Path, code: int) -> None:
+    with pytest.raises(SettingsError, match="is wrong"):
+        operators(tmp_path, f"[[failure]]\nname = 'x'\nexit_codes = [{code}]")
+
+
+def test_an_expression_that_takes_for_ever_is_given_up(tmp_path: Path) -> None:
+    rules = operators(
+        tmp_path,
+        r"""
+        [[temporary]]
+        name = "slow"
+        log = '(\w+\s?)+: failed$'
+        """,
+    )
+    start = time.monotonic()
+    assert judged(4, "a" * 40 + "!", rules=rules) == Judgement(4)
+    assert time.monotonic() - start < 30
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

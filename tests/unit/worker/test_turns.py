@@ -55,6 +55,13 @@ def test_nothing_waits() -> None:
     assert Turns((UBUNTU,), {}).choose(lambda _: False) is None
 
 
+def test_what_ran_while_nothing_else_waited_is_forgotten() -> None:
+    turns = Turns((UBUNTU, ARM, HUGE), {})
+    run(turns, {UBUNTU: 500}, 1000)  # and then nothing waited
+    served = run(turns, {UBUNTU: 100, ARM: 100, HUGE: 100}, 20)
+    assert Counter(served) == {UBUNTU: 5, ARM: 5, HUGE: 10}
+
+
 @given(some.lists(some.sampled_from(["ubuntu", "huge", "ppa"]), max_size=60))
 def test_no_context_starves(history: list[str]) -> None:
     queues = all_queues(("ubuntu", "huge", "ppa"), ("noble",), ("amd64", "arm64"))
