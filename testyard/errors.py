@@ -6,6 +6,7 @@
     ├── ResultError       a stored result or message that cannot be read
     ├── SettingsError     the operator's: a setting is missing or wrong
     ├── TestbedError      ours or the host's: the request is tried again
+    │   └── LastingTestbedError   … but not by itself
     ├── BrokerError       RabbitMQ: tried again with backoff
     ├── StoreError        Swift: tried again with backoff
     └── CancelledRun      someone asked for it
@@ -53,6 +54,10 @@ class SettingsError(TestyardError):
 
 class TestbedError(TestyardError):
     """The testbed could not be made or was lost; not the package's fault."""
+
+
+class LastingTestbedError(TestbedError):
+    """The next attempt would end the same, until somebody mends something."""
 
 
 class BrokerError(TestyardError):

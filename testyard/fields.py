@@ -48,6 +48,13 @@ def package_name(value: str) -> str:
     return value
 
 
+def source_name(value: str) -> str:
+    """A source package in an archive, which has small letters only (Debian policy 5.6.1)."""
+    if package_name(value) != value.lower():
+        raise RequestError("package", f"{value!r} has capital letters; source packages have none")
+    return value
+
+
 def triggers(value: Any) -> tuple[str, ...]:
     """Triggers as ``source/version`` each.
 

@@ -94,6 +94,8 @@ def make_request(package: str, parameters: Mapping[str, Any]) -> TestRequest:
 
     Raises RequestError naming the key that is wrong and what would be right.
     """
+    if not (parameters.get("test-git") or parameters.get("build-git")):
+        fields.source_name(package)
     return TestRequest(
         package=fields.package_name(package),
         triggers=fields.triggers(parameters.get("triggers")),

@@ -71,7 +71,8 @@ known = st.fixed_dictionaries(
 @given(packages, known, st.dictionaries(text.filter(lambda key: "-" not in key), json_values, max_size=3))
 def test_requests(package: str, parameters: dict[str, Any], others: dict[str, Any]) -> None:
     others = {key: value for key, value in others.items() if not hasattr(make_request("x", {}), key)}
-    request = make_request(package, {**others, **parameters})
+    of_git = parameters.get("test-git") or parameters.get("build-git")
+    request = make_request(package if of_git else package.lower(), {**others, **parameters})
     assert parse_body(request.body()) == request
     assert {key: request.parameters[key] for key in others} == others
 

@@ -53,3 +53,19 @@ def test_a_request_whose_workers_die_is_given_up(system: System) -> None:
 def _phase(system: System, request_id: str) -> str:
     phases = system.get(f"/requests/{request_id}.json").json().get("phases") or [{}]
     return str(phases[-1].get("phase", ""))
+
+
+def test_what_cannot_work_until_somebody_mends_it_is_not_tried_again(tmp_path: Path) -> None:
+    settings = {"testbed": "unshare", "attempts": 3, "retry_pause": 600}
+    with running_system(tmp_path / "state", settings, releases=("nosuchrelease",)) as system:
+        run = system.run_of("gzip", "--trigger", "gzip/1")
+        assert (run["outcome"], "attempts" in run["worker"]) == ("tmpfail", False)
+        assert "knows no archive of release nosuchrelease" in run["worker"]["cause"]
+        assert "nothing of the triggers was installed" in run["worker"]["note"]
+        rejected = system.request("gzip", "--ppa", "owner/name")
+        system.wait(
+            lambda: system.get(f"/requests/{rejected}.json").json().get("state") == "rejected",
+            seconds=30,
+            what="autopkgtest knows no such archive",
+        )
+        assert "knows no ppa" in system.get(f"/requests/{rejected}").text

@@ -151,6 +151,7 @@ class LocalState:
                 "work_dir": self.path / "work",
                 "tree_dir": self.path / "trees",
                 "lease": 10,
+                "retry_pause": 5,
                 "metrics_port": self.ports["worker"],
                 "testbed_user": TESTBED_USER,
                 "proposed_pocket": proposed_pocket(),

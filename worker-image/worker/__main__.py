@@ -17,6 +17,7 @@ from typing import IO
 
 from testyard.errors import SettingsError, TestbedError, TestyardError
 from testyard.settings import Settings, Worker, load_settings
+from worker.command import knows_ppas
 from worker.live import LiveSender
 from worker.loop import WorkerLoop
 from worker.metrics import Metrics
@@ -64,7 +65,7 @@ def _work(settings: Settings, testbed: Testbed) -> None:
     worker = settings.worker
     metrics = Metrics(worker.slots)
     rules = Rules.load(worker.rules)
-    tools = Tools(settings, testbed, sender, metrics, rules, threading.Semaphore(worker.slots))
+    tools = Tools(settings, testbed, sender, metrics, rules, threading.Semaphore(worker.slots), knows_ppas())
     loop = WorkerLoop(tools, settings.topology.queues(), worker.work_dir / "worker.alive")
     signal.signal(signal.SIGTERM, lambda *_: loop.stop() if loop.draining else loop.drain())
     signal.signal(signal.SIGHUP, lambda *_: loop.drain())

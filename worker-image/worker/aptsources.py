@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from testyard.errors import TestbedError
+from testyard.errors import LastingTestbedError
 from worker import process
 
 #: Options that a testbed needs as much as this machine does: ways out, and snapshots' old dates.
@@ -30,7 +30,7 @@ class AptSource:
 def machine_sources(release: str) -> tuple[AptSource, ...]:
     """The distribution's archives for a release, as this machine's apt knows them.
 
-    apt itself is asked, so every way to write sources is understood. Raises TestbedError if
+    apt itself is asked, so every way to write sources is understood. Raises LastingTestbedError if
     there is none: then ``apt-get update`` has not been run, or another release is asked for.
     """
     lines = process.run(
@@ -48,7 +48,7 @@ def machine_sources(release: str) -> tuple[AptSource, ...]:
         if origin in _ORIGINS and release in (suite.split("-")[0], codename.split("-")[0]):
             found.setdefault((uri, suite), set()).add(component)
     if not found:
-        raise TestbedError(
+        raise LastingTestbedError(
             f"this machine's apt knows no archive of release {release}",
             resolution="Run `apt-get update`; or add the release's archive to /etc/apt/sources.list.d.",
         )

@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 #: Seconds between two attempts, at most: a slot waits all the while.
 _LONGEST_PAUSE = 3600
 
+_NOTHING_PROPOSED = (
+    "nothing of the triggers was installed: this archive has no proposed pocket, they say why the test ran"
+)
 _NEVER = "not run: the release team's list never_run names this package"
 
 
@@ -67,8 +70,11 @@ class Attempts:
             log.warning("request %s: %s", self.claim.request_id, "private" if self.request.private else told)
             self.tools.metrics.tried_again(self.queue)
             history = (*history, told)
+            seconds = min(settings.retry_pause * 2 ** (number - 1), _LONGEST_PAUSE)
+            line = f"testyard: {told}; the next one is due in {seconds} s\n".encode()
+            self.report.log(line, execution.log_size + len(line))
             self.report.phase(PhaseTime(Phase.WAIT, time.time()))
-            pause(min(settings.retry_pause * 2 ** (number - 1), _LONGEST_PAUSE))
+            pause(seconds)
 
     def _remove(self, execution: Execution) -> None:
         try:
@@ -96,6 +102,7 @@ class Attempts:
             "worker": worker.name,
             "testbed": self.tools.testbed.name,
             **({"attempts": str(number)} if number > 1 else {}),
+            **({"note": _NOTHING_PROPOSED} if self._asks_for_what_is_not_there() else {}),
         }
         return Execution(
             self.request,
@@ -110,10 +117,15 @@ class Attempts:
             cancelled=self.cancelled,
         )
 
+    def _asks_for_what_is_not_there(self) -> bool:
+        wanted = self.request.trigger_sources or self.request.all_proposed
+        return bool(wanted) and not self.tools.settings.worker.proposed_pocket
+
     def _notes(self) -> tuple[str, ...]:
         name = self.tools.settings.worker.name
         return (
             f"request {self.claim.request_id}: {self.request.package} on {self.queue.release} "
             f"{self.queue.architecture}",
             f"taken by worker {name}; testbed {self.tools.testbed.name}",
+            *([_NOTHING_PROPOSED] if self._asks_for_what_is_not_there() else []),
         )

@@ -7,11 +7,24 @@ from testyard.errors import RequestError
 from testyard.queue import QueueName
 from testyard.request import TestRequest
 from testyard.settings import Timeouts, Worker
+from worker import process
 from worker.testbed.base import Command, Testbed
 
 
+def knows_ppas() -> bool:
+    """True if this machine's autopkgtest takes ``ppa:owner/name`` as an archive; Debian 12's does not."""
+    # its help ends with status 20 in Debian 12
+    return "ppa:" in process.run(["autopkgtest", "--help"], codes=(0, 20))
+
+
+def check_archives(request: TestRequest, *, ppas_known: bool) -> None:
+    """Refuse archives that this worker's autopkgtest cannot add. Raises RequestError."""
+    if request.ppas and not ppas_known:
+        raise RequestError("ppas", "the worker's autopkgtest knows no ppa: archives")
+
+
 def check_runnable(request: TestRequest) -> None:
-    """Refuse what this worker cannot run. Raises RequestError naming the field.
+    """Refuse what no worker can run. Raises RequestError naming the field.
 
     An archive's credentials would stand in autopkgtest's arguments, hence in ``ps`` and the log.
     """

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from testyard.cause import cause_of
-from testyard.errors import CancelledRun, TestbedError
+from testyard.errors import CancelledRun, LastingTestbedError, TestbedError
 from testyard.queue import QueueName
 from testyard.request import TestRequest
 from testyard.result import BLACKLISTED, Result, write_result_tar
@@ -30,7 +30,7 @@ from worker.phases import PhaseTracker
 from worker.rules import Judgement
 from worker.runlog import RunLog
 from worker.testbed.base import Process, Testbed, Workspace
-from worker.watchdog import RunTooLong, Watchdog
+from worker.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class Execution:
         Raises CancelledRun if ``cancelled`` is set meanwhile.
         """
         started = time.time()
-        trouble, too_long = "", False
+        trouble, lasting = "", False
         try:
             self._make_folder()
             for note in notes:
@@ -109,7 +109,8 @@ class Execution:
             exit_code = self._autopkgtest()
             trouble = self._no_room(exit_code)
         except TestbedError as error:
-            exit_code, trouble, too_long = 16, str(error), isinstance(error, RunTooLong)
+            exit_code, trouble = 16, str(error)
+            lasting = isinstance(error, LastingTestbedError)
         if self._cancelled.is_set():
             raise CancelledRun("the worker was told to stop")
         self.phases.close()
@@ -119,7 +120,7 @@ class Execution:
         cause = next(iter(trouble.splitlines()), "")
         cause = cause or cause_of(exit_code, log_end, self._request, self._queue.release)
         judged = self._judge(exit_code, f"{log_end}\n{trouble}")
-        if judged.again and not too_long:  # another one would take as long
+        if judged.again and not lasting:
             return Again(judged.again, cause or explain(exit_code))
         facts = {**judged.facts, **({"cause": cause} if cause else {})}
         bundle = self._bundle(judged.exit_code, trouble, facts=facts)
@@ -129,6 +130,11 @@ class Execution:
         except TestbedError as error:
             log.warning("%s is not empty: %s", self.workspace.folder, error.brief)
         return bundle
+
+    @property
+    def log_size(self) -> int:
+        """The log's length so far, in bytes."""
+        return self._log.size
 
     def refuse(self, exit_code: int, reason: str) -> Bundle:
         """The result of a run that must not be: nothing is started. Raises TestbedError."""

@@ -22,6 +22,7 @@ from testyard.queue import QueueName
 from testyard.request import TestRequest
 from worker.attempts import Attempts
 from worker.claim import ClaimBook, ClaimState, Identity, identify
+from worker.command import check_archives
 from worker.delivery import Delivery
 from worker.insist import Insistence
 from worker.lease import LeaseKeeper
@@ -82,6 +83,8 @@ class Job:
     def _read(self, store: SwiftStore, publisher: Publisher) -> Settlement:
         try:
             request, queue = self._delivery.read()
+            if self._tools.testbed.disposable:
+                check_archives(request, ppas_known=self._tools.ppas_known)
         except RequestError as error:
             return self._park(publisher, error, self._delivery.request_id)
         # the slot comes first: what is true of the claim must still be so when the run begins

@@ -30,11 +30,13 @@ def run(
     environment: Mapping[str, str] | None = None,
     cwd: Path = Path("/"),
     cancelled: Callable[[], bool] = lambda: False,
+    codes: Sequence[int] = (0,),
 ) -> str:
     """Run a program to its end and give its output. ``timeout`` is in seconds.
 
-    Raises TestbedError with the command and the end of its output if it cannot start, fails or
-    takes too long; CancelledRun soon after ``cancelled`` says true. In both cases it is killed.
+    Raises TestbedError with the command and the end of its output if it cannot start, ends with
+    none of ``codes`` or takes too long; CancelledRun soon after ``cancelled`` says true. In both
+    cases it is killed.
     """
     line = shlex.join(argv)
     try:
@@ -58,7 +60,7 @@ def run(
     tail = "\n".join(output.splitlines()[-15:])
     if child.returncode < 0 and not tail:
         tail = f"killed by signal {-child.returncode}"
-    if child.returncode:
+    if child.returncode not in codes:
         raise TestbedError(f"{argv[0]}: exit status {child.returncode}", details=f"$ {line}\n{tail}")
     return output
 

@@ -23,3 +23,4 @@ class Tools:
     metrics: Metrics
     rules: Rules
     slots: threading.Semaphore
+    ppas_known: bool

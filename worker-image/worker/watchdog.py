@@ -7,7 +7,7 @@ import shutil
 import time
 from pathlib import Path
 
-from testyard.errors import TestbedError
+from testyard.errors import LastingTestbedError, TestbedError
 from testyard.settings import Timeouts
 
 #: Seconds between two looks at the disk, and for how long it must be full. autopkgtest 5.28 crashes
@@ -17,10 +17,6 @@ _FULL_FOR = 5.0
 _FULL = 1024 * 1024
 #: Seconds beyond autopkgtest's longest own limit after which a silent run is dead.
 _GRACE = 600.0
-
-
-class RunTooLong(TestbedError):  # noqa: N818  the name says it
-    """The whole run took longer than it may."""
 
 
 class Watchdog:
@@ -56,7 +52,7 @@ class Watchdog:
         if now - self._last_heard > self._silence:
             raise TestbedError(f"autopkgtest was silent for {self._silence:.0f} s: the run was ended")
         if now - self._started > self._whole:
-            raise RunTooLong(
+            raise LastingTestbedError(
                 f"the run took longer than {self._whole} s in all: it was ended",
                 resolution="Put the package on the list long_tests, or raise worker.timeouts.run.",
             )

@@ -82,3 +82,9 @@ def test_request_ids_are_uuids_and_differ() -> None:
     one, two = new_request_id(), new_request_id()
     assert str(uuid.UUID(one)) == one
     assert one != two
+
+
+def test_source_packages_have_no_capital_letters_but_projects_may() -> None:
+    with pytest.raises(RequestError, match="package: 'Hello' has capital letters"):
+        make_request("Hello", {})
+    assert make_request("Hello", {"test-git": "https://git.example.org/Hello"}).package == "Hello"

@@ -153,7 +153,7 @@ class TreeCache:
         known = error if isinstance(error, TestbedError) else TestbedError(str(error), details=str(error))
         full = os.strerror(errno.ENOSPC) in known.details
         mend = f"Make room below {self.folder} (worker.tree_dir): a build takes up to 1 GB for a minute."
-        return TestbedError(
+        return type(known)(
             f"no root tree for {release} {architecture}: {'the disk is full' if full else known.brief}",
             details=known.details,
             resolution=mend if full else known.resolution or "Is the package archive reachable?",
