@@ -8,15 +8,17 @@ tells how a claim is named and what it says.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from sqlalchemy import Engine
 
+from testyard.cancel import cancelled
 from testyard.errors import ResultError
+from testyard.event import Event, EventKind
 from testyard.index import OpenRequest, index_errors
 from testyard.index.read import open_requests
-from testyard.index.write import end_request
+from testyard.index.write import apply_event, end_request
 from testyard.jsonobject import parse_object
 from testyard.ports import Store
 from testyard.run import unix_time
@@ -27,15 +29,15 @@ QUIET = 60.0
 
 
 def end_finished(store: Store, engine: Engine, *, quiet: float = QUIET) -> int:
-    """End the waiting and running requests whose claim is done; returns how many.
+    """End the waiting and running requests whose claim is done, or that were cancelled; returns how many.
 
-    Lists the claims of each queue that has a silent request. Raises StoreError, TestyardError.
+    Raises StoreError, TestyardError.
     """
     with index_errors(), engine.connect() as connection:
         silent = open_requests(connection, before=time.time() - quiet)
     ended = 0
     for queue, requests in groupby(sorted(silent, key=_queue), key=_queue):
-        ended += sum(_end(store, engine, *found) for found in _claimed(store, queue, tuple(requests)))
+        ended += sum(_end(store, engine, *found) for found in _claims(store, queue, tuple(requests)))
     return ended
 
 
@@ -43,22 +45,37 @@ def _queue(request: OpenRequest) -> str:
     return request.queue
 
 
-def _claimed(store: Store, queue: str, requests: Sequence[OpenRequest]) -> list[tuple[OpenRequest, str]]:
-    """The requests that a worker has taken, with their claims' names, of which the last part is the id."""
-    known = {request.request_id: request for request in requests}
-    names = store.names(CLAIMS, prefix=f"{queue}/")
-    pairs = ((known.get(name.rpartition("/")[2]), name) for name in names)
-    return [(request, name) for request, name in pairs if request is not None]
+def _claims(
+    store: Store, queue: str, requests: Sequence[OpenRequest]
+) -> Iterator[tuple[OpenRequest, bytes | None]]:
+    """Each request with its claim, if a worker has taken it."""
+    # most have an id, and their claims a name to ask for; the others' are to be looked for
+    others = None
+    for request in requests:
+        claim = store.get(CLAIMS, f"{queue}/id/{request.request_id}")
+        if claim is None:
+            if others is None:
+                names = store.names(CLAIMS, prefix=f"{queue}/body/")
+                others = {name.rpartition("/")[2]: name for name in names}
+            name = others.get(request.request_id)
+            claim = store.get(CLAIMS, name) if name else None
+        yield request, claim
 
 
-def _end(store: Store, engine: Engine, request: OpenRequest, name: str) -> int:
-    place = _done(store.get(CLAIMS, name))
-    if place is None:
+def _end(store: Store, engine: Engine, request: OpenRequest, claim: bytes | None) -> int:
+    place = _done(claim)
+    if place is not None:
+        container, path, when = place
+        known = {} if is_private(container) else {"container": container, "path": path}
+        with index_errors(), engine.begin() as connection:
+            end_request(connection, request.request_id, package=request.package, ended=when, **known)
+        return 1
+    reason = cancelled(store, request.request_id)
+    if reason is None:
         return 0
-    container, path, when = place
-    known = {} if is_private(container) else {"container": container, "path": path}
+    event = Event(EventKind.CANCELLED, request.request_id, request.queue, "", data={"reason": reason})
     with index_errors(), engine.begin() as connection:
-        end_request(connection, request.request_id, package=request.package, ended=when, **known)
+        apply_event(connection, event)
     return 1
 
 

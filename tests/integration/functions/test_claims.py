@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from functions.index.claims import end_finished
 from tests.integration.functions.results import CONTAINER, ID, path_of, request
 from testyard.adapters.swift import SwiftStore
+from testyard.cancel import cancel
 from testyard.event import Event, EventKind
 from testyard.index import RequestState
 from testyard.index.write import apply_event
@@ -52,6 +53,20 @@ def state(engine: Engine, request_id: str = ID) -> RequestState:
     found = request(engine, request_id)
     assert found is not None
     return found.state
+
+
+@pytest.mark.parametrize("kinds", [[EventKind.ACCEPTED], [EventKind.ACCEPTED, EventKind.TAKEN]])
+def test_a_cancelled_request_of_whose_end_nothing_was_told(
+    store: SwiftStore, engine: Engine, kinds: list[EventKind]
+) -> None:
+    told(engine, *kinds)
+    assert end_finished(store, engine) == 0
+    cancel(store, ID, "by ann")
+    assert end_finished(store, engine) == 1
+    found = request(engine, ID)
+    assert found is not None
+    assert (found.state, found.reason) == (RequestState.CANCELLED, "by ann")
+    assert end_finished(store, engine) == 0
 
 
 @pytest.mark.parametrize("kinds", [[EventKind.ACCEPTED], [EventKind.ACCEPTED, EventKind.TAKEN]])
