@@ -39,7 +39,7 @@ class Store(Protocol):
         content_encoding: str | None = None,
         expire_after: int | None = None,
     ) -> None:
-        """Write an object. A file is sent from its start on every attempt. ``expire_after`` in seconds."""
+        """Write an object. A file is sent from its start on every attempt. ``expire_after``: seconds, at least."""
 
     def get(self, container: str, name: str) -> bytes | None:
         """An object's content; None if there is no such object or container."""

@@ -26,7 +26,7 @@ class Consumer:
     """
 
     def __init__(
-        self, url: str, queue: str, handle: Callable[[bytes], None], *, prefetch: int = 50, pause: float = 1.0
+        self, url: str, queue: str, handle: Callable[[bytes], None], *, prefetch: int = 20, pause: float = 1.0
     ) -> None:
         self._url = url
         self._queue = queue
@@ -67,6 +67,8 @@ class Consumer:
             def on_message(
                 channel: BlockingChannel, method: Basic.Deliver, _properties: BasicProperties, body: bytes
             ) -> None:
+                if self._stop.is_set():
+                    return  # what is not acknowledged goes back with the connection
                 self._settle(channel, method, body, publisher)
 
             channel.basic_consume(self._queue, on_message)

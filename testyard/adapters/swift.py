@@ -24,6 +24,7 @@ from testyard.settings import Store as StoreSettings
 #: container gets 401, but we come with credentials.
 _MISSING = 404
 _CREATED = 201
+_DAY = 86400  # seconds
 
 #: Answers to a caller who has no right to what it asks for.
 _REFUSED = (401, 403)
@@ -93,7 +94,9 @@ class SwiftStore:
         if content_encoding:
             headers["Content-Encoding"] = content_encoding
         if expire_after:
-            headers["X-Delete-After"] = str(expire_after)
+            # rounded up to a day: Swift keeps a note of each time that an object was ever to expire at,
+            # and a claim is written every 20 s
+            headers["X-Delete-At"] = str(-int(-(time.time() + expire_after) // _DAY) * _DAY)
         with _errors(f"write {container}/{name}"):
             if isinstance(content, bytes):
                 # a stream: python-swiftclient rewinds one, and does not send bytes a second time
