@@ -39,7 +39,10 @@ class Store(Protocol):
         content_encoding: str | None = None,
         expire_after: int | None = None,
     ) -> None:
-        """Write an object. A file is sent from its start on every attempt. ``expire_after``: seconds, at least."""
+        """Write an object. A file is sent from its start on every attempt.
+
+        It is gone ``expire_after`` seconds from now, or within a day after that.
+        """
 
     def get(self, container: str, name: str) -> bytes | None:
         """An object's content; None if there is no such object or container."""
