@@ -10,6 +10,9 @@ import httpx
 
 from testyard.errors import TestyardError
 
+#: Seconds without a sign of life, after which site or store count as silent.
+TIMEOUT = 15
+
 
 class NotThereError(TestyardError):
     """The site has no such page (status 404)."""
@@ -18,13 +21,14 @@ class NotThereError(TestyardError):
 class SiteClient:
     """Reads the JSON twins of the site's pages. ``url`` is the site's address."""
 
-    def __init__(self, url: str, *, timeout: float = 30) -> None:
+    def __init__(self, url: str, *, timeout: float = TIMEOUT) -> None:
         if not url:
             raise TestyardError(
                 "site.url: not set",
                 resolution="Start a local instance (testyard local up), or set TESTYARD_SITE__URL.",
             )
         self.url = url.rstrip("/")
+        self._timeout = timeout
         self._client = httpx.Client(timeout=timeout, follow_redirects=True, trust_env=False)
 
     def __enter__(self) -> SiteClient:
@@ -42,7 +46,7 @@ class SiteClient:
             raise TestyardError(f"site.url: {self.url!r} is no address: {error}") from error
         except httpx.HTTPError as error:
             raise TestyardError(
-                f"The site at {self.url} does not answer: {str(error) or type(error).__name__}",
+                f"The site at {self.url} does not answer: {self._words(error)}",
                 resolution="Is it running? testyard local status",
             ) from error
         except ValueError as error:
@@ -61,4 +65,14 @@ class SiteClient:
                     raise TestyardError(f"{url}: status {answer.status_code}")
                 yield from answer.iter_text()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise TestyardError(f"{url}: {str(error) or type(error).__name__}") from error
+            raise TestyardError(
+                f"The store does not answer: {self._words(error)}",
+                details=f"Asked for {url}",
+                resolution="Is it running? testyard local status; testyard doctor. "
+                "testyard local restart store starts it anew.",
+            ) from error
+
+    def _words(self, error: Exception) -> str:
+        if isinstance(error, httpx.TimeoutException):
+            return f"nothing came for {self._timeout:g} s"
+        return str(error) or type(error).__name__

@@ -12,6 +12,7 @@ from typing import Any
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPError, ChannelClosedByBroker, UnroutableError
 
 from testyard.adapters.tls import AUTHORITY_KEY, take_authority, trust
@@ -84,6 +85,13 @@ def broker_errors(action: str) -> Iterator[None]:
         raise BrokerError(
             f"broker: cannot {action}: no TLS: {error.reason or error}",
             resolution="Is it the broker's TLS port (often 5671)? Without TLS write amqp:// in broker.url.",
+        ) from error
+    except AMQPConnectorException as error:
+        # a process that is stopped: the kernel takes the connection, and nobody says a word on it
+        raise BrokerError(
+            f"broker: no answer (cannot {action})",
+            details="It takes connections and says nothing on them: it is stopped, or far too busy.",
+            resolution="testyard local status shows it; testyard local restart broker starts it anew.",
         ) from error
     except (AMQPError, OSError) as error:
         text = str(error) or "it does not answer"

@@ -12,11 +12,11 @@ from typing import IO, Any
 
 from keystoneauth1.exceptions import CatalogException, Unauthorized
 from keystoneauth1.exceptions import ClientException as KeystoneError
-from requests.exceptions import RequestException
+from requests.exceptions import RequestException, Timeout
 from swiftclient.exceptions import ClientException
 from urllib3.exceptions import HTTPError as TransportError
 
-from testyard.adapters.swift_login import LONGEST_PAUSE, connection
+from testyard.adapters.swift_login import LONGEST_PAUSE, TIMEOUT, connection
 from testyard.errors import StoreError
 from testyard.settings import Store as StoreSettings
 
@@ -37,9 +37,10 @@ class SwiftStore:
     new token when the old one has run out, and rewinds what it sends.
     """
 
-    def __init__(self, settings: StoreSettings) -> None:
+    def __init__(self, settings: StoreSettings, *, timeout: float = TIMEOUT) -> None:
+        """``timeout``: seconds that one request may take without a sign of life."""
         self._retries = settings.retries
-        self._connection = connection(settings)
+        self._connection = connection(settings, timeout=timeout)
 
     def __enter__(self) -> SwiftStore:
         return self
@@ -207,4 +208,6 @@ def _errors(action: str) -> Iterator[None]:
             resolution="Check store.project and store.region; the region needs an object-store endpoint.",
         ) from error
     except (RequestException, TransportError, KeystoneError, OSError, ValueError) as error:
-        raise StoreError(f"store: cannot {action}: {type(error).__name__}") from error
+        silent = isinstance(error, Timeout | TimeoutError)
+        what = "no answer" if silent else type(error).__name__
+        raise StoreError(f"store: cannot {action}: {what}") from error

@@ -14,19 +14,19 @@ from keystoneauth1.session import Session
 from testyard.settings import Store as StoreSettings
 
 #: Seconds that one request may take without a sign of life.
-_TIMEOUT = 60
+TIMEOUT = 60
 
 #: Seconds between two attempts, at most.
 LONGEST_PAUSE = 60
 
 
-def connection(settings: StoreSettings) -> swiftclient.Connection:
+def connection(settings: StoreSettings, *, timeout: float = TIMEOUT) -> swiftclient.Connection:
     """A connection that logs in when first used, and again when its token has run out."""
     options: dict[str, Any] = {
         "retries": settings.retries,
         "starting_backoff": 1,
         "max_backoff": LONGEST_PAUSE,
-        "timeout": _TIMEOUT,
+        "timeout": timeout,
     }
     if settings.auth_version == "1":
         return swiftclient.Connection(
@@ -37,7 +37,7 @@ def connection(settings: StoreSettings) -> swiftclient.Connection:
             **options,
         )
     region = {"region_name": settings.region} if settings.region else {}
-    session = _Session(auth=_credentials(settings), timeout=_TIMEOUT, connect_retries=settings.retries)
+    session = _Session(auth=_credentials(settings), timeout=timeout, connect_retries=settings.retries)
     return swiftclient.Connection(session=session, os_options=region, **options)
 
 

@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import pika
@@ -15,45 +13,36 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from testyard.adapters.amqp import broker_errors, connection_parameters
 from testyard.adapters.swift import SwiftStore
-from testyard.cli.edge import FAILED, JsonOption, StateOption, command_settings, explained, print_json
+from testyard.cli.edge import (
+    FAILED,
+    JsonOption,
+    NoInstanceError,
+    StateOption,
+    command_settings,
+    explained,
+    print_json,
+)
+from testyard.cli.machine import Finding, examine_machine, work_folder
 from testyard.client import SiteClient
 from testyard.errors import TestyardError
 from testyard.index import open_index
 from testyard.local import supervisor
+from testyard.local.machine import unknown_releases
 from testyard.local.state import LocalState
 from testyard.settings import Settings
-
-#: Program → Debian package that brings it.
-_PROGRAMS = {
-    "autopkgtest": "autopkgtest",
-    "mmdebstrap": "mmdebstrap",
-    "newuidmap": "uidmap",
-    "pasta": "passt",
-    "setpriv": "util-linux",
-    "unshare": "util-linux",
-}
-#: Bytes that a run may need in the work folder.
-_ROOM = 2 * 1024**3
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One check: ``problem`` is empty if all is well."""
-
-    name: str
-    problem: str = ""
-    mend: str = ""
 
 
 @explained
 def doctor(state: StateOption = None, json_: JsonOption = False) -> None:
     """Check each part of the system and this machine's fitness to run tests."""
-    findings = list(examine(command_settings(state)))
+    screen = Console(stderr=True)
+    with screen.status("") as line:  # nothing where stderr is no terminal
+        findings = list(_all(state, lambda name: line.update(f"{name} is asked …")))
     if json_:
         print_json({"healthy": not any(f.problem for f in findings), "checks": [asdict(f) for f in findings]})
     else:
@@ -66,52 +55,99 @@ def doctor(state: StateOption = None, json_: JsonOption = False) -> None:
         raise typer.Exit(FAILED)
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
-    """All checks, one after the other."""
-    up = "testyard local up, or see to broker.url, store.* and site.url"
-    yield _attempt("broker", lambda: _broker(settings), up)
-    yield _attempt("store", lambda: _store(settings), up)
-    yield _attempt("database", lambda: _index(settings), "see to database.url")
-    yield _attempt("site", lambda: _site(settings), up)
-    yield from _local_parts()
-    yield from (_program(name, package) for name, package in _PROGRAMS.items())
-    yield _user_namespaces()
-    yield _tun_device()
-    yield _work_folder(settings.worker.work_dir)
-
-
-def _local_parts() -> Iterator[Finding]:
-    """The parts of the local instance whose settings are in use, as `testyard local status` sees them."""
-    config = os.environ.get("TESTYARD_CONFIG", "")
-    instance = LocalState.load(Path(config).parent) if Path(config).name == "settings.toml" else None
-    if instance is None:
+def _all(state: Path | None, on_ask: Callable[[str], None]) -> Iterator[Finding]:
+    try:
+        settings = command_settings(state)
+    except NoInstanceError as error:  # the machine can be looked at all the same
+        yield Finding("instance", error.brief, error.resolution)
+        yield from examine_machine()
         return
+    yield from examine(settings, on_ask)
+
+
+def examine(settings: Settings, on_ask: Callable[[str], None], *, patience: int = 5) -> Iterator[Finding]:
+    """All checks, one after the other; ``on_ask`` hears what is asked before its answer comes.
+
+    Each part gets ``patience`` seconds to answer.
+    """
+    instance = _instance()
+    for name, action, keys in (
+        ("broker", _broker, "broker.url"),
+        ("store", _store, "store.*"),
+        ("database", _index, "database.url"),
+        ("site", _site, "site.url"),
+    ):
+        on_ask(name)
+        yield _attempt(
+            name, lambda act=action: act(settings, patience), _mend(name, keys, local=instance is not None)
+        )
+    if instance is not None:
+        on_ask("each part")
+        yield from _local_parts(instance)
+    on_ask("this machine")
+    yield from examine_machine()
+    yield work_folder(settings.worker.work_dir)
+    if instance is not None:
+        yield _releases(settings)
+
+
+def _instance() -> LocalState | None:
+    """The local instance whose settings are in use."""
+    config = os.environ.get("TESTYARD_CONFIG", "")
+    return LocalState.load(Path(config).parent) if Path(config).name == "settings.toml" else None
+
+
+def _mend(name: str, keys: str, *, local: bool) -> str:
+    if not local:
+        return f"is it running? see to {keys} in the settings"
+    part = {"database": "index", "site": "web"}.get(name, name)
+    return f"testyard local up; if it runs and is silent: testyard local restart {part}"
+
+
+def _local_parts(instance: LocalState) -> Iterator[Finding]:
+    """As `testyard local status` sees them."""
     for part in supervisor.status(instance):
         reason = "" if part.healthy else part.reason or "not healthy"
-        yield Finding(f"part {part.name}", reason, f"testyard local up; testyard local logs {part.name}")
+        mend = "testyard local up" if part.pid is None else f"testyard local restart {part.name}"
+        yield Finding(f"part {part.name}", reason, f"{mend}; testyard local logs {part.name}")
+
+
+def _releases(settings: Settings) -> Finding:
+    names = unknown_releases(settings.topology.releases)
+    if not names or settings.worker.testbed != "unshare":
+        return Finding("releases")
+    return Finding(
+        "releases",
+        f"apt on this machine knows no archive of {', '.join(names)}: no root tree can be made",
+        "add it to the apt sources and run apt-get update, or take it out of topology.releases",
+    )
 
 
 def _attempt(name: str, action: Callable[[], None], mend: str) -> Finding:
     try:
         action()
     except TestyardError as error:
-        return Finding(name, error.brief, error.resolution or mend)
+        return Finding(name, error.brief, mend if "no answer" in error.brief else error.resolution or mend)
     return Finding(name)
 
 
-def _broker(settings: Settings) -> None:
+def _broker(settings: Settings, patience: int) -> None:
+    parameters = connection_parameters(settings.broker.url.get_secret_value())
+    parameters.stack_timeout = parameters.blocked_connection_timeout = patience
     with broker_errors("connect"):
-        pika.BlockingConnection(connection_parameters(settings.broker.url.get_secret_value())).close()
+        pika.BlockingConnection(parameters).close()
 
 
-def _store(settings: Settings) -> None:
+def _store(settings: Settings, patience: int) -> None:
     quick = settings.store.model_copy(update={"retries": 0})
-    with SwiftStore(quick) as store:
+    with SwiftStore(quick, timeout=patience) as store:
         store.containers(prefix="autopkgtest-")
 
 
-def _index(settings: Settings) -> None:
-    engine = open_index(settings.database.url.get_secret_value())
+def _index(settings: Settings, _patience: int) -> None:
+    url = settings.database.url.get_secret_value()
+    _sqlite_is_there(url)
+    engine = open_index(url)
     try:
         with engine.connect() as connection:
             connection.execute(text("SELECT 1"))
@@ -121,43 +157,17 @@ def _index(settings: Settings) -> None:
         engine.dispose()
 
 
-def _site(settings: Settings) -> None:
-    with SiteClient(settings.site.url) as site:
-        site.json("/health")
-
-
-def _program(name: str, package: str) -> Finding:
-    path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
-    if shutil.which(name, path=path):
-        return Finding(name)
-    return Finding(name, "not installed", f"apt-get install {package}")
-
-
-def _user_namespaces() -> Finding:
-    command = ["unshare", "--user", "--map-root-user", "--net", "true"]
+def _sqlite_is_there(url: str) -> None:
+    """SQLite would make the file. Raises TestyardError."""
     try:
-        done = subprocess.run(command, capture_output=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding("user namespaces", str(error), "apt-get install util-linux")
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip()
-        return Finding("user namespaces", said, "allow them: sysctl kernel.unprivileged_userns_clone=1")
-    return Finding("user namespaces")
+        parts = make_url(url)
+    except ArgumentError:
+        return  # told by who opens it
+    file = parts.database if parts.get_backend_name() == "sqlite" else None
+    if file and not Path(file).exists():
+        raise TestyardError(f"index: there is no file {file}", resolution="the index function makes it")
 
 
-def _tun_device() -> Finding:
-    device = Path("/dev/net/tun")
-    if not device.exists():
-        return Finding("/dev/net/tun", "not there", "modprobe tun")
-    if os.geteuid() != 0 and not os.access(device, os.R_OK | os.W_OK):
-        return Finding("/dev/net/tun", "not open to this account", "as root: chmod 0666 /dev/net/tun")
-    return Finding("/dev/net/tun")
-
-
-def _work_folder(folder: Path) -> Finding:
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    if free < _ROOM:
-        return Finding("work folder", f"{free / 1e9:.1f} GB free", f"make room below {folder}: 2 GB a slot")
-    return Finding("work folder")
+def _site(settings: Settings, patience: int) -> None:
+    with SiteClient(settings.site.url, timeout=patience) as site:
+        site.json("/health")

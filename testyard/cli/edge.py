@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -16,7 +17,7 @@ import typer
 from rich.console import Console
 
 from testyard.errors import SettingsError, TestyardError
-from testyard.local.state import LocalState
+from testyard.local.state import LocalState, default_state_folder
 from testyard.settings import Settings, load_settings
 
 #: Exit codes besides 0 (done).
@@ -37,12 +38,24 @@ StateOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+class NoInstanceError(SettingsError):
+    """Neither settings nor a local instance: nothing that a command could talk to."""
+
+    def __init__(self, folder: Path, *, chosen: bool) -> None:
+        option = f" --state {shlex.quote(str(folder))}" if chosen else ""
+        super().__init__(
+            f"There is no instance in {folder}.",
+            resolution=f"scripts/local or testyard local up{option} makes one; --state names another folder, "
+            "TESTYARD_CONFIG a settings file.",
+        )
+
+
 class UsageError(TestyardError):
     """An argument or option that makes no sense here."""
 
 
 def explained(command: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Turn a TestyardError into words on stderr and exit code 1, a UsageError into 2."""
+    """Turn an error or Ctrl-C into words on stderr, and its exit code."""
 
     @wraps(command)
     def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -50,9 +63,18 @@ def explained(command: Callable[_P, _T]) -> Callable[_P, _T]:
             return command(*args, **kwargs)
         except TestyardError as error:
             show_error(error)
-            raise typer.Exit(USAGE if isinstance(error, UsageError) else FAILED) from error
+            raise typer.Exit(_exit_code(error)) from error
+        except KeyboardInterrupt:
+            say("Interrupted.", style="yellow")
+            raise typer.Exit(INTERRUPTED) from None
 
     return wrapped
+
+
+def _exit_code(error: TestyardError) -> int:
+    if isinstance(error, NoInstanceError):
+        return NOT_RUNNING
+    return USAGE if isinstance(error, UsageError) else FAILED
 
 
 def show_error(error: TestyardError) -> None:
@@ -68,20 +90,22 @@ def say(text: str, *, style: str = "") -> None:
 
 
 def command_settings(state: Path | None) -> Settings:
-    """``TESTYARD_CONFIG`` if it is set, else the local instance's settings, else the defaults.
+    """``TESTYARD_CONFIG`` if it is set, else the local instance's settings, else the environment's.
 
-    Raises SettingsError.
+    Raises SettingsError, NoInstanceError if there are none at all.
     """
     if "TESTYARD_CONFIG" not in os.environ or state is not None:
         instance = LocalState.load(state)
         if instance is not None:
             os.environ["TESTYARD_CONFIG"] = str(instance.settings_file)
-        elif state is not None:
-            raise SettingsError(
-                f"--state: there is no instance in {state}",
-                resolution=f"Start one there: testyard local up --state {state}",
-            )
+        elif state is not None or not environment_settings():
+            raise NoInstanceError(state or default_state_folder(), chosen=state is not None)
     return load_settings()
+
+
+def environment_settings() -> list[str]:
+    """The names of single settings in the environment: ``TESTYARD_SITE__URL`` and the like."""
+    return sorted(name for name in os.environ if name.startswith("TESTYARD_") and "__" in name)
 
 
 def console() -> Console:

@@ -24,9 +24,11 @@ from rich.table import Table
 from testyard.cli.edge import (
     NOT_RUNNING,
     JsonOption,
+    NoInstanceError,
     StateOption,
     UsageError,
     console,
+    environment_settings,
     explained,
     print_json,
     say,
@@ -37,8 +39,9 @@ from testyard.errors import SettingsError
 from testyard.local import supervisor
 from testyard.local.choice import check_choices, parse_choices
 from testyard.local.logs import follow, tail
+from testyard.local.machine import unknown_releases
 from testyard.local.parts import all_parts
-from testyard.local.ports import parse_port_choice
+from testyard.local.ports import parse_port_choice, port_warnings
 from testyard.local.state import LocalState, default_state_folder
 from testyard.local.supervisor import PartStatus
 from testyard.local.toml import Sections
@@ -59,6 +62,9 @@ PortOption = Annotated[
     list[str] | None, typer.Option("--port", metavar="PART=N", help="A part's port; free ones by default.")
 ]
 TestbedOption = Annotated[Testbed | None, typer.Option(help="Where tests run; kept for later starts.")]
+PartArgument = Annotated[
+    str | None, typer.Argument(metavar="[PART]", help="One part; all by default.", show_default=False)
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="A setting; repeatable; kept for later starts."),
@@ -79,11 +85,10 @@ def up(
     _warn_of_environment()
     instance = LocalState.load_or_create(state, ports=ports, settings=choices)
     _warn_of_null(instance)
-
-    def progress(part: str, text: str) -> None:
-        say(f"{part:<10} {text}")
-
-    parts = supervisor.up(instance, progress)
+    _warn_of_releases(instance)
+    for warning in port_warnings(ports):
+        say(f"Warning: {warning}", style="yellow")
+    parts = supervisor.up(instance, _progress)
     _print_parts(instance, parts, as_json=json_)
     if not json_:
         say(f"The site: {instance.url('web')}  End everything: {_command(instance, 'down')}")
@@ -107,6 +112,22 @@ def down(state: StateOption = None, json_: JsonOption = False) -> None:
 
 @app.command()
 @explained
+def restart(
+    part: PartArgument = None,
+    state: StateOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """End one part or all, also one that hangs, and start it again."""
+    instance = _existing(state)
+    known = [each.name for each in all_parts(instance)]
+    if part is not None and part not in known:
+        raise UsageError(f"PART: there is no part {part!r}.", resolution=f"Parts: {', '.join(known)}.")
+    parts = supervisor.restart(instance, _progress, only=(part,) if part else ())
+    _print_parts(instance, parts, as_json=json_)
+
+
+@app.command()
+@explained
 def status(state: StateOption = None, json_: JsonOption = False) -> None:
     """Show each part: healthy or why not, process id, port, memory."""
     instance = _existing(state)
@@ -119,7 +140,7 @@ def status(state: StateOption = None, json_: JsonOption = False) -> None:
 @app.command()
 @explained
 def logs(
-    part: Annotated[str | None, typer.Argument(help="One part; all by default.")] = None,
+    part: PartArgument = None,
     lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="Last lines to show.")] = 50,
     follow_: Annotated[bool, typer.Option("--follow", "-f", help="Show new lines as they come.")] = False,
     state: StateOption = None,
@@ -148,6 +169,10 @@ def logs(
         raise typer.Exit(0) from None
 
 
+def _progress(part: str, text: str) -> None:
+    say(f"{part:<10} {text}")
+
+
 def _choices(texts: list[str], testbed: Testbed | None) -> Sections:
     """What --set and --testbed ask for. Raises UsageError."""
     try:
@@ -170,11 +195,7 @@ def _ports(texts: list[str]) -> dict[str, int]:
 def _existing(path: Path | None) -> LocalState:
     instance = LocalState.load(path)
     if instance is None:
-        folder = path or default_state_folder()
-        option = f" --state {shlex.quote(str(path))}" if path else ""
-        say(f"There is no instance in {folder}.")
-        say(f"Start one there: testyard local up{option}; or name another folder with --state.")
-        raise typer.Exit(NOT_RUNNING)
+        raise NoInstanceError(path or default_state_folder(), chosen=path is not None)
     return instance
 
 
@@ -192,7 +213,7 @@ def _command(instance: LocalState, word: str) -> str:
 
 
 def _warn_of_environment() -> None:
-    names = sorted(name for name in os.environ if name.startswith("TESTYARD_") and "__" in name)
+    names = environment_settings()
     if names:
         say(
             f"Note: {', '.join(names)} in the environment: not passed on to the instance's parts. "
@@ -207,6 +228,20 @@ def _warn_of_null(instance: LocalState) -> None:
             "Warning: the null testbed runs tests on this machine itself, unprotected, with the rights "
             "of this account. Use it only for tests that you trust.",
             style="bold yellow",
+        )
+
+
+def _warn_of_releases(instance: LocalState) -> None:
+    sections = instance.sections()
+    names = sections["topology"]["releases"]
+    if sections["worker"].get("testbed") == Testbed.NULL.value or not isinstance(names, tuple | list):
+        return
+    unknown = unknown_releases(names)
+    if unknown:
+        say(
+            f"Warning: apt on this machine knows no archive of {', '.join(unknown)}: tests there fail for "
+            "want of a root tree. Add it to the apt sources, and run apt-get update.",
+            style="yellow",
         )
 
 

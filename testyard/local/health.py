@@ -9,6 +9,7 @@ import time
 import httpx
 import pika
 import pika.exceptions
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
 from testyard.local.state import LocalState
 
@@ -42,6 +43,8 @@ def check_broker(url: str) -> str:
         return "it refuses the password"
     except pika.exceptions.ProbableAccessDeniedError:
         return "it refuses the virtual host"
+    except AMQPConnectorException:
+        return "no answer"  # a stopped process: connected to, and silent
     except (pika.exceptions.AMQPError, OSError) as error:
         return f"no AMQP connection: {_words(error)}"
     return ""

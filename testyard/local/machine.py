@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Iterable
 
 from testyard.errors import SettingsError
 
@@ -43,3 +44,18 @@ def proposed_pocket() -> str:
     except OSError:
         name = ""
     return "proposed" if name == "ubuntu" else ""
+
+
+def unknown_releases(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of the releases that apt on this machine has no archive of; none where apt cannot be asked."""
+    argv = ["apt-get", "indextargets", "--format", "$(ORIGIN) $(CODENAME) $(RELEASE)", "Created-By: Packages"]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    # as the worker chooses them: bookworm-updates is an archive of bookworm
+    lines = (line.split() for line in done.stdout.splitlines())
+    known = {
+        name.split("-")[0] for origin, *names in lines if origin in ("Debian", "Ubuntu") for name in names
+    }
+    return tuple(name for name in names if name not in known)

@@ -32,6 +32,11 @@ PORT_NAMES = (
 #: Where free ports are looked for: below those that the kernel gives to outgoing connections, which
 #: may take a part's port while the part does not run. Seen: "address already in use" at a start.
 _LOWEST = 10240
+_FIRST_UNPRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+#: The "bad ports" of the Fetch standard that every account may open.
+_NOT_FOR_BROWSERS = frozenset(
+    (1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, *range(6665, 6670), 6679, 6697, 10080)
+)
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
@@ -65,6 +70,24 @@ def parse_port_choice(text: str) -> tuple[str, int]:
             f"--port {text}: {number!r} is no port", resolution="Name a number from 1 to 65535: PART=N."
         )
     return name, int(number)
+
+
+def port_warnings(ports: Mapping[str, int]) -> tuple[str, ...]:
+    """What speaks against chosen ports without making them impossible: a sentence each."""
+    found = []
+    for name, port in ports.items():
+        if port < _unprivileged():
+            found.append(f"{name}: only root may use port {port}, as all below {_unprivileged()}.")
+        if name == "web" and port in _NOT_FOR_BROWSERS:
+            found.append(f"{name}: browsers refuse to open port {port}; choose another for the site.")
+    return tuple(found)
+
+
+def _unprivileged() -> int:
+    try:
+        return int(_FIRST_UNPRIVILEGED.read_text())
+    except (OSError, ValueError):
+        return 1024
 
 
 def check_ports_differ(ports: Mapping[str, int]) -> None:

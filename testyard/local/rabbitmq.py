@@ -61,6 +61,8 @@ def render_config(state: LocalState) -> str:
             f"consumer_timeout = {CONSUMER_TIMEOUT}",
             "disk_free_limit.absolute = 200MB",
             "log.console.level = info",
+            # `status` and `up` log in to see whether it works: eight lines each time
+            "log.connection.level = warning",
             # with definitions to load, RabbitMQ makes no guest user
             f"load_definitions = {state.path}/rabbitmq/definitions.json",
             "",

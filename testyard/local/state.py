@@ -12,9 +12,11 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -168,6 +170,15 @@ class LocalState:
         """Write settings.toml; True when it changed."""
         return write_private(self.settings_file, self.render_settings())
 
+    def changed_settings(self) -> tuple[str, ...]:
+        """The keys that are not as in settings.toml; none if there is no such file."""
+        try:
+            old = tomllib.loads(self.settings_file.read_text())
+        except (OSError, ValueError):
+            return ()
+        before, now = _flat(old), _flat(tomllib.loads(self.render_settings()))
+        return tuple(sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key)))
+
     def _save(self) -> None:
         for name in _FOLDERS:
             make_private_folder(self.path / name)
@@ -231,6 +242,16 @@ def _complete_ports(known: Mapping[str, int]) -> dict[str, int]:
     ports = {name: known.get(name) or found[name] for name in PORT_NAMES}
     check_ports_differ(ports)
     return ports
+
+
+def _flat(table: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{above}{key}.")
+        else:
+            found[f"{above}{key}"] = value
+    return found
 
 
 def _secret() -> str:

@@ -59,7 +59,7 @@ def up(
     with _alone(state):
         changed = _write_files(state)
         if changed and keeper.is_running(state):
-            on_progress("supervisor", "settings changed, everything is started anew")
+            on_progress("supervisor", f"{changed} changed, everything is started anew")
             _end(state)
         if not keeper.is_running(state):
             processes.end(processes.leftovers(state), seconds=20)
@@ -68,6 +68,22 @@ def up(
         for stage in sorted({part.stage for part in chosen}):
             _Stage(state, [part for part in chosen if part.stage == stage], on_progress).run()
     return status(state)
+
+
+def restart(
+    state: LocalState, on_progress: Progress = lambda _part, _text: None, *, only: Collection[str] = ()
+) -> tuple[PartStatus, ...]:
+    """End parts (all, or those in ``only``), also ones that hang, and start them as `up` does.
+
+    Raises what `up` raises.
+    """
+    if not only:
+        down(state)
+        return up(state, on_progress)
+    with _alone(state):
+        if keeper.is_running(state):
+            _stop(state, [part for part in all_parts(state) if part.name in only])
+    return up(state, on_progress, only=only)
 
 
 def down(state: LocalState) -> tuple[str, ...]:
@@ -139,10 +155,15 @@ class _Stage:
         )
 
 
-def _write_files(state: LocalState) -> bool:
+def _write_files(state: LocalState) -> str:
+    """Write what the parts read; tells what changed since their last start, "" if nothing did."""
     save_secrets(state.path / "swift", user=STORE_USER, key=state.secrets["store_key"])
+    keys = state.changed_settings()
     settings_changed = state.write_settings()
-    return write_private(state.run_dir / "supervisord.conf", render_supervisor(state)) or settings_changed
+    parts_changed = write_private(state.run_dir / "supervisord.conf", render_supervisor(state))
+    if settings_changed and keys:
+        return ", ".join(keys)
+    return "the way parts are started" if settings_changed or parts_changed else ""
 
 
 def _end(state: LocalState) -> None:

@@ -12,6 +12,7 @@ import argparse
 import os
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ def make_daemons(folder: SwiftFolder, secret: str) -> list[Any]:
     # The updaters fork, and eventlet's threads do not live on in a child: what it hands to them would
     # wait for ever, with a container's lock held. Seen: every write to that container was refused.
     os.environ["EVENTLET_THREADPOOL_SIZE"] = "0"
+    warnings.filterwarnings("ignore", message="Zero threads in tpool")  # it is meant so
     import swift.common.utils as swift_utils  # noqa: PLC0415  late: see START_DELAY
 
     swift_utils.monkey_patch()
