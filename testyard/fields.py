@@ -18,6 +18,7 @@ _PACKAGE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9.+-]*")
 _SOURCE = re.compile(r"[a-z0-9][a-z0-9.+-]+")
 _VERSION = re.compile(r"[a-zA-Z0-9.+:~-]+")
 _ENV = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*=[^\x00-\x1f\x7f]*")
+_ENV_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 # no user:password@: the address stands in autopkgtest's arguments and in the public log
 _GIT = re.compile(r"(?:https?|git)://[a-zA-Z0-9._/~+%:-]+(?:#[a-zA-Z0-9._/+~][a-zA-Z0-9._/+~-]*)?")
 _PPA = re.compile(
@@ -85,6 +86,12 @@ def environment(value: Any) -> tuple[str, ...]:
     """Variables for the test as ``NAME=value`` each."""
     items = _strings("env", value)
     for item in items:
+        name, equals, _ = item.partition("=")
+        if equals and not _ENV_NAME.fullmatch(name):
+            raise RequestError(
+                "env",
+                f"{name[:80]!r} is no name of a variable: letters, digits and _, and no digit first",
+            )
         if not _ENV.fullmatch(item):
             raise RequestError("env", f"{item[:80]!r} is not NAME=value on one line")
     return items

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -193,9 +194,47 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        lines = [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()]
+        lines = [setting_problem(found, Settings) for found in error.errors()]
         raise SettingsError("The settings are wrong.", details="\n".join(lines)) from error
     except EnvironmentError_ as error:
         raise SettingsError("The environment's settings are wrong.", details=str(error)) from error
     except (ValueError, OSError) as error:
         raise SettingsError(f"{config}: not a readable TOML file", details=str(error)) from error
+
+
+#: pydantic's kinds of findings, in words.
+_WORDS = {
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "string_type": "must be text",
+    "tuple_type": 'must be a list, such as ["a", "b"]',
+    "dict_type": "must be a table of keys and values",
+    "model_type": "must be a table of keys and values",
+    "path_type": "must be a path",
+    "greater_than_equal": "must be {ge} or more",
+    "less_than_equal": "must be {le} or less",
+    "literal_error": "must be {expected}",
+}
+
+
+def setting_problem(error: ErrorDetails, model: type[BaseModel], prefix: str = "") -> str:
+    """One of pydantic's findings about ``model`` as ``section.key: problem``, without the value."""
+    place = [str(part) for part in error["loc"]]
+    name = ".".join([*filter(None, [prefix]), *place])
+    if error["type"] == "extra_forbidden":
+        known = ", ".join(sorted(_fields(model, place[:-1])))
+        return f"{name}: no such setting; known: {known}" if known else f"{name}: no such setting"
+    words = _WORDS.get(error["type"])
+    context = error.get("ctx") or {}
+    return f"{name}: {words.format(**context) if words else error['msg']}"
+
+
+def _fields(model: type[BaseModel], place: list[str]) -> tuple[str, ...]:
+    for name in place:
+        field = model.model_fields.get(name)
+        kind = field.annotation if field else None
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            return ()
+        model = kind
+    return tuple(model.model_fields)

@@ -25,7 +25,9 @@ def cancel(
     reference: Annotated[
         str, typer.Argument(metavar="REQUEST", help="Request id, or address of the request's page.")
     ],
-    reason: Annotated[str, typer.Option("--reason", help="One line that is shown with the request.")] = "",
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="One line that is shown with the request.")
+    ] = "",
     state: StateOption = None,
     json_: JsonOption = False,
 ) -> None:

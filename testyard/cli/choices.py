@@ -33,6 +33,15 @@ def checked_request(package: str, parameters: Mapping[str, Any]) -> TestRequest:
         raise UsageError(f"{option}: {error.problem}", resolution=example) from error
 
 
+def check_names_differ(variables: Iterable[str]) -> None:
+    """Raises UsageError if a variable is given twice: only one of the two could count."""
+    seen: set[str] = set()
+    for name in (item.partition("=")[0] for item in variables):
+        if name in seen:
+            raise UsageError(f"--env: {name!r} is given twice", resolution="Give each variable once.")
+        seen.add(name)
+
+
 def chosen_queues(
     settings: Settings,
     context: str | None,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import pika
@@ -78,9 +79,8 @@ def examine(settings: Settings, on_ask: Callable[[str], None], *, patience: int 
         ("site", _site, "site.url"),
     ):
         on_ask(name)
-        yield _attempt(
-            name, lambda act=action: act(settings, patience), _mend(name, keys, local=instance is not None)
-        )
+        mend = _mend(name, keys, local=instance is not None)
+        yield _attempt(name, partial(action, settings, patience), mend)
     if instance is not None:
         on_ask("each part")
         yield from _local_parts(instance)

@@ -31,6 +31,7 @@ StateOption = Annotated[
     typer.Option(
         "--state",
         envvar="TESTYARD_STATE",
+        metavar="DIR",
         help="Folder of the local instance.",
         show_default="~/.local/state/testyard",
     ),

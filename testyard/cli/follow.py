@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -24,6 +25,10 @@ from testyard.settings import Settings
 _INDEX_LIMIT = 60.0
 #: Seconds between two looks while no event comes, and until the site is asked whether it is over.
 _TICK, _SILENCE = 0.5, 5.0
+
+
+#: The lines by which a worker ends a log: where time went.
+_PHASE_LINE = re.compile(r"testyard \[\d\d:\d\d:\d\d\]: phase [a-z]+[^:]*: [\d.]+ s$")
 
 
 class Screen:
@@ -88,11 +93,15 @@ class Screen:
     def _phase(self, data: Mapping[str, Any]) -> None:
         label = " ".join(str(data[key]) for key in ("phase", "test") if data.get(key))
         seconds = data.get("seconds")
+        key = (label, data.get("started"))
         if seconds is None:
             self._stage(label)
-        elif (key := (label, data.get("started"))) not in self._told:
-            self._told.add(key)
-            self._print(f"■ {label} {seconds_text(float(seconds))}", "bold cyan")
+        if key in self._told:
+            return
+        self._told.add(key)
+        # before its lines; how long it took stands in the table at the end
+        took = "" if seconds is None else f" {seconds_text(float(seconds))}"
+        self._print(f"■ {label}{took}", "bold cyan")
 
     def _log(self, data: Mapping[str, Any]) -> None:
         text, end = str(data.get("text", "")), int(data.get("end", 0))
@@ -110,6 +119,8 @@ class Screen:
             self._print(f"… {missing} bytes of log are not shown here …", "dim")
         *lines, self._line = (self._line + text).split("\n")
         for line in lines:
+            if _PHASE_LINE.match(line):  # the table below tells it
+                continue
             self._print("  " + line.rpartition("\r")[2], "")
 
     def _print(self, text: str, style: str) -> None:

@@ -141,7 +141,7 @@ def status(state: StateOption = None, json_: JsonOption = False) -> None:
 @explained
 def logs(
     part: PartArgument = None,
-    lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="Last lines to show.")] = 50,
+    lines: Annotated[int, typer.Option("-n", "--lines", metavar="N", min=0, help="Last lines to show.")] = 50,
     follow_: Annotated[bool, typer.Option("--follow", "-f", help="Show new lines as they come.")] = False,
     state: StateOption = None,
     json_: JsonOption = False,

@@ -38,9 +38,9 @@ RawOption = Annotated[
 
 @explained
 def results(
-    package: Annotated[str, typer.Argument(help="Source package.")],
-    release: Annotated[str | None, typer.Option(help="Only this release.")] = None,
-    arch: Annotated[str | None, typer.Option(help="Only this architecture.")] = None,
+    package: Annotated[str, typer.Argument(metavar="PACKAGE", help="Source package.")],
+    release: Annotated[str | None, typer.Option(metavar="NAME", help="Only this release.")] = None,
+    arch: Annotated[str | None, typer.Option(metavar="NAME", help="Only this architecture.")] = None,
     state: StateOption = None,
     json_: JsonOption = False,
 ) -> None:

@@ -59,8 +59,10 @@ def print_run(run: Run, console: Console) -> None:
     console.print()
     version = "" if run["version"] == UNKNOWN else f" {run['version']}"
     head = Text(f"{run['source']}{version} on {run['release']} {run['architecture']}: ")
-    cause = (run.get("worker") or {}).get("cause") or run["explanation"]
-    console.print(head + outcome_text(str(run["outcome"])) + Text(f" ({safe_text(str(cause))})"))
+    cause = _told(run, "cause") or str(run["explanation"])
+    console.print(head + outcome_text(str(run["outcome"])) + Text(f" ({safe_text(cause)})"))
+    if note := _told(run, "note"):
+        console.print(Text(safe_text(note), style="yellow"))
     console.print()
     if run["tests"]:
         console.print(_tests(run["tests"]))
@@ -72,13 +74,18 @@ def print_run(run: Run, console: Console) -> None:
         console.print(f"{label:<10} {value}", markup=False, highlight=False)
 
 
+def _told(run: Run, key: str) -> str:
+    """What the worker said of the run under ``key``; empty if nothing."""
+    return str((run.get("worker") or {}).get(key) or "")
+
+
 def _facts(run: Run) -> list[tuple[str, str]]:
     pairs = [
         ("run", run["run_id"]),
         ("request", run["request_id"] or ""),
         ("archive", archive_of(run.get("container") or "", run["release"])),
         ("triggers", " ".join(run["triggers"])),
-        ("exit code", f"{run['exit_code']}: {run['explanation']}"),
+        ("exit code", f"{run['exit_code']}" + ("" if _told(run, "cause") else f": {run['explanation']}")),
         ("page", run["urls"]["page"]),
         ("log", run["urls"]["log"]),
         ("artifacts", run["urls"]["artifacts"]),

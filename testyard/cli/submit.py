@@ -14,8 +14,16 @@ from rich.console import Console
 
 from testyard.adapters.amqp import Publisher
 from testyard.adapters.watch import RequestWatch
-from testyard.cli.choices import checked_request, chosen_queues, note_pocket
-from testyard.cli.edge import JsonOption, StateOption, UsageError, command_settings, explained, print_json
+from testyard.cli.choices import check_names_differ, checked_request, chosen_queues, note_pocket
+from testyard.cli.edge import (
+    JsonOption,
+    StateOption,
+    UsageError,
+    command_settings,
+    explained,
+    print_json,
+    say,
+)
 from testyard.cli.follow import follow
 from testyard.cli.followed import finish, interruptible
 from testyard.errors import BrokerError
@@ -36,10 +44,13 @@ class Accepted:
 
 @explained
 def request(
-    package: Annotated[str, typer.Argument(help="Source package to test.")],
-    release: Annotated[str | None, typer.Option(help="Release; the only configured one by default.")] = None,
+    package: Annotated[str, typer.Argument(metavar="PACKAGE", help="Source package to test.")],
+    release: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Release; the only configured one by default.")
+    ] = None,
     arch: Annotated[
-        list[str] | None, typer.Option(help="Architecture; repeatable; all configured by default.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Architecture; repeatable; all configured by default."),
     ] = None,
     trigger: Annotated[
         list[str] | None, typer.Option(metavar="SOURCE/VERSION", help="What asks for it; repeatable.")
@@ -48,10 +59,13 @@ def request(
     env: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="For the test; repeatable.")
     ] = None,
-    testname: Annotated[str | None, typer.Option(help="Run only this test.")] = None,
+    testname: Annotated[str | None, typer.Option(metavar="NAME", help="Run only this test.")] = None,
     all_proposed: Annotated[bool, typer.Option("--all-proposed", help="Use all of -proposed.")] = False,
     context: Annotated[
-        str | None, typer.Option(help="Queue context, one of those configured; ubuntu (or ppa) by default.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Queue context, one of those configured; ubuntu (or ppa) by default."
+        ),
     ] = None,
     follow_: Annotated[bool, typer.Option("--follow", "-f", help="Watch it until it is done.")] = False,
     state: StateOption = None,
@@ -67,6 +81,7 @@ def request(
         **({"all-proposed": "1"} if all_proposed else {}),
         "submit-time": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S+0000}",
     }
+    check_names_differ(env or [])
     checked = checked_request(package, parameters)  # refuses before anything is sent
     queues = chosen_queues(settings, context, release, arch, with_ppa=bool(ppa))
     if follow_ and len(queues) > 1:
@@ -113,8 +128,10 @@ def _show(accepted: list[Accepted], *, as_json: bool) -> None:
         fields = [{"request_id": one.request_id, "queue": one.queue, "url": one.url} for one in accepted]
         print_json({"requests": fields})
         return
-    for one in accepted:
-        typer.echo(f"{one.request_id}  {one.queue}  {one.url}")
+    for one in accepted:  # each line fits 80 columns, but for a long address
+        typer.echo(f"{one.request_id} waits in {one.queue}")
+        typer.echo(f"  {one.url}")
+    say(f"Watch it: testyard follow {accepted[0].request_id}")
 
 
 def _send_and_follow(settings: Settings, request: TestRequest, queue: QueueName, *, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from testyard.errors import SettingsError
 from testyard.local.toml import Sections, Value
-from testyard.settings import Index, Topology, Worker
+from testyard.settings import Index, Topology, Worker, setting_problem
 
 #: The rest (broker, store, database, site) is made for each instance.
 _SECTIONS: Mapping[str, type[BaseModel]] = {"worker": Worker, "index": Index, "topology": Topology}
@@ -46,7 +46,7 @@ def check_choices(sections: Sections) -> None:
         try:
             model.model_validate(values)
         except ValidationError as error:
-            lines = [f"{name}.{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()]
+            lines = [setting_problem(found, model, name) for found in error.errors()]
             raise SettingsError(
                 f"--set: {lines[0]}",
                 details="\n".join(lines[1:]),

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 from testyard.errors import RequestError
 from testyard.fields import request_id
 from testyard.index import read
-from testyard.run import PhaseTime
+from testyard.run import Outcome, PhaseTime
 from web import addresses, words
-from web.log import Log
+from web.log import Log, Section
 from web.pages.page import BRIEFLY, FINISHED, NotFoundError, Page, Query
 from web.views import RunView, run_views
 
@@ -30,7 +30,7 @@ FACTS = {
 
 
 #: Facts that the page tells elsewhere.
-_SAID = ("cause",)
+_SAID = ("cause", "note")
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,23 @@ class RunPage(Page):
     def verdict(self) -> str:
         """The outcome in one sentence."""
         return words.verdict(self.run.row)
+
+    @property
+    def cause(self) -> str:
+        """Why there was nothing to test; empty if the exit code tells it best."""
+        return _fact(self.run.row.facts.get("cause") or "")
+
+    @property
+    def note(self) -> str:
+        """What else the worker has to say of the run; empty if nothing."""
+        return _fact(self.run.row.facts.get("note") or "")
+
+    @property
+    def failure(self) -> Section | None:
+        """Where the log tells of the first failure; None if the run had none."""
+        # a name that no test has is an error to autopkgtest, and yet nothing failed
+        ended_well = self.run.row.outcome in (Outcome.PASS, Outcome.NEUTRAL)
+        return None if ended_well else self.shown.log.first_failure
 
     @property
     def package_page(self) -> str:

@@ -32,6 +32,7 @@ PRIVATE = "0a4f5e3c-6f1d-4a57-9d55-6f2f3c8d1a05"
 
 FAILED_RUN = RunPath("bookworm", "amd64", "sed", RunId("20260105_120000_0a1b2@"))
 NO_SOURCE_RUN = RunPath("bookworm", "amd64", "jqq", RunId("20260105_101500_ab12c@"))
+NOTE = "nothing of the triggers was installed: no pocket has them"
 CAUSE = "there is no source package jqq in bookworm"
 PASSED_RUN = RunPath("bookworm", "amd64", "gzip", RunId("20260105_101500_ab12c@"))
 
@@ -194,7 +195,9 @@ def _fill_runs(connection: Connection) -> None:
     record_run(connection, "autopkgtest-bookworm-team-ppa", later, result("gzip", 4, version="1.13-1~ppa"))
     only = RunPath("bookworm", "amd64", "jq", RunId("20260106_101500_ab12c@"))
     record_run(connection, "autopkgtest-bookworm-team-ppa", only, result("jq"))
-    nothing = result("jqq", 12, version="unknown", worker={"worker": "worker-1", "cause": CAUSE})
+    nothing = result(
+        "jqq", 12, version="unknown", worker={"worker": "worker-1", "cause": CAUSE, "note": NOTE}
+    )
     record_run(connection, "autopkgtest-bookworm", NO_SOURCE_RUN, nothing)
     hidden = RunPath("bookworm", "amd64", "secret-thing", RunId("20260105_111111_fffff@"))
     record_run(connection, "private-autopkgtest-bookworm-team-ppa", hidden, result("secret-thing"))

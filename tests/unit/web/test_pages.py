@@ -12,6 +12,7 @@ from tests.unit.web.samples import (
     DONE,
     FAILED_RUN,
     NO_SOURCE_RUN,
+    NOTE,
     PASSED_RUN,
     PRIVATE,
     QUEUED,
@@ -124,6 +125,8 @@ def test_a_run_that_tested_nothing_tells_why(site: Browser) -> None:
     page = site.get(f"/packages/jqq/bookworm/amd64/{NO_SOURCE_RUN.run_id}").text
     assert f"jqq failed on bookworm amd64: {CAUSE}." in page
     assert page.count(CAUSE) == 1
+    assert page.count(NOTE) == 1
+    assert "erroneous" not in page
     assert "unknown" not in page
     assert "no version" in site.get("/packages/jqq").text
 

@@ -38,11 +38,12 @@ def test_show_as_json(testyard: Command, run: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("cause", [None, "no test of demo is named x\x1b[2J"])
 def test_the_cause_and_an_unknown_version(testyard: Command, run: dict[str, Any], cause: str | None) -> None:
-    run.update(version="unknown", tests=[], worker={"cause": cause} if cause else {})
+    run.update(version="unknown", tests=[], worker={"cause": cause, "note": "seen"} if cause else {})
     text = testyard("show", RUN).stdout
     why = "no test of demo is named x␛[2J" if cause else "at least one test failed"
     assert f"demo on noble amd64: fail ({why})" in text
-    assert "exit code  4: at least one test failed" in text
+    assert ("exit code  4: at least one test failed" in text) is not bool(cause)
+    assert ("seen\n" in text) is bool(cause)
     assert "unknown" not in testyard("results", "demo").stdout
 
 

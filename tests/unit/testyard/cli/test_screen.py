@@ -49,7 +49,7 @@ def test_phases_and_returns() -> None:
         (EventKind.LOG, {"text": "again\n", "end": 6}),
         (EventKind.STORED, {}),
     )
-    assert "■ test smoke 2.3 s" in text
+    assert text.count("■ test smoke") == 1
     assert "back in the queue: the worker was stopped" in text
     assert "again" in text
     assert "not shown" not in text  # the log begins anew with a new worker
@@ -86,6 +86,17 @@ def test_a_watch_that_begins_late_shows_what_was_told_before() -> None:
         screen.show(Event(EventKind.PHASE, "id", "debci-noble-amd64", "gzip", data=phase))
     text = stream.getvalue()
     assert [text.count(words) for words in ("one", "two", "■ apt 2.0 s", "not shown")] == [1, 1, 1, 0]
+
+
+def test_a_stage_comes_before_its_lines_and_times_are_told_once() -> None:
+    phase = {"phase": "test", "started": 1.0, "seconds": None, "test": "smoke"}
+    lines = "hello\ntestyard [08:32:53]: phase test smoke: 2.3 s\n"
+    text = printed(
+        (EventKind.PHASE, phase),
+        (EventKind.LOG, {"text": lines, "end": len(lines)}),
+        (EventKind.PHASE, {**phase, "seconds": 2.3}),
+    )
+    assert [line.strip() for line in text.splitlines() if line.strip()] == ["■ test smoke", "hello"]
 
 
 @pytest.mark.parametrize(
