@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from web.packing import takes_gzip
 from web.pages.home import home
 from web.pages.package import history, package
+from web.pages.packages import packages
 from web.pages.page import LIVE, Build
 from web.pages.request import request as request_page
 from web.pages.run import run, runs
@@ -43,7 +46,9 @@ def make_routes() -> list[BaseRoute]:
         *_page("/", home, twin="/index.json"),
         *_page("/running", running),
         *_page("/requests/{request_id}", request_page),
+        *(Route(path, _latest) for path in ("/runs", "/runs/")),
         *_page("/runs/{reference:path}", runs),
+        *_page("/packages", packages),
         *_page(f"/packages/{{source}}/{_PLACE}/{{run_id:run_id}}", run),
         *_page(f"/packages/{{prefix}}/{{source}}/{_PLACE}/{{run_id:run_id}}", run),
         *_page(f"/packages/{{source}}/{_PLACE}", history),
@@ -72,14 +77,22 @@ def wants_json(path: str) -> bool:
 def _page(path: str, build: Build, *, twin: str | None = None) -> list[BaseRoute]:
     async def html(request: Request) -> Response:
         site = site_of(request)
-        return await site.html(await site.page(build, request.path_params), gzip=takes_gzip(request))
+        return await site.html(
+            await site.page(build, request.path_params, request.query_params), gzip=takes_gzip(request)
+        )
 
     async def json(request: Request) -> Response:
         site = site_of(request)
-        return await site.twin(await site.page(build, request.path_params), gzip=takes_gzip(request))
+        return await site.twin(
+            await site.page(build, request.path_params, request.query_params), gzip=takes_gzip(request)
+        )
 
     # the twin first: a page's pattern would take `.json` as the end of a name
     return [Route(twin or f"{path}.json", json), Route(path, html)]
+
+
+async def _latest(_request: Request) -> Response:
+    return RedirectResponse("/#latest", HTTPStatus.SEE_OTHER)
 
 
 async def _health(request: Request) -> Response:

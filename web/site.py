@@ -47,13 +47,13 @@ class Site:
     templates: Environment
     large: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_AT_ONCE))
 
-    async def page(self, build: Build, names: Mapping[str, str]) -> Page:
+    async def page(self, build: Build, names: Mapping[str, str], asked: Mapping[str, str]) -> Page:
         """Make a page's context. Questions to the index may be slow, so a thread asks them."""
-        return await run_in_threadpool(self._built, build, names)
+        return await run_in_threadpool(self._built, build, names, asked)
 
-    def _built(self, build: Build, names: Mapping[str, str]) -> Page:
+    def _built(self, build: Build, names: Mapping[str, str], asked: Mapping[str, str]) -> Page:
         with self.engine.connect() as connection:
-            return build(Query(connection, names, self.places))
+            return build(Query(connection, names, self.places, asked))
 
     async def html(self, page: Page, *, gzip: bool = False) -> Response:
         """The page for people."""

@@ -9,7 +9,15 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, func, literal, select
 
 from testyard.errors import ResultError
-from testyard.index.rows import OpenRequest, QueueRow, RequestRow, RequestState, RunRow, SubtestRow
+from testyard.index.rows import (
+    OpenRequest,
+    PackageRow,
+    QueueRow,
+    RequestRow,
+    RequestState,
+    RunRow,
+    SubtestRow,
+)
 from testyard.index.schema import queue_length, request, run, subtest
 from testyard.run import PhaseTime
 from testyard.store import RunPath, pool_prefix
@@ -23,6 +31,24 @@ def latest_runs(connection: Connection, *, limit: int = 50) -> tuple[RunRow, ...
     """The runs that were completed last, newest first, without phases and facts."""
     query = select(*_LISTED_RUN).order_by(run.c.completed.desc(), run.c.id.desc()).limit(limit)
     return _runs(connection, query)
+
+
+def packages(
+    connection: Connection, *, named: str = "", offset: int = 0, limit: int = 100
+) -> tuple[PackageRow, ...]:
+    """The packages with public runs whose names hold ``named``, the last tested first."""
+    newest = func.max(run.c.completed)
+    query = (
+        select(run.c.source, func.count(), newest)
+        .where(~run.c.container.startswith("private-", autoescape=True))
+        .group_by(run.c.source)
+        .order_by(newest.desc(), run.c.source)
+        .offset(offset)
+        .limit(limit)
+    )
+    if named:
+        query = query.where(run.c.source.contains(named, autoescape=True))
+    return tuple(PackageRow(*found) for found in connection.execute(query))
 
 
 def package_runs(

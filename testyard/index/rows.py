@@ -110,6 +110,15 @@ class OpenRequest:
 
 
 @dataclass(frozen=True)
+class PackageRow:
+    """A source package that was tested: how many public runs there are, and when the newest was complete."""
+
+    source: str
+    runs: int
+    completed: float
+
+
+@dataclass(frozen=True)
 class QueueRow:
     """How many messages wait in a queue, and when that was seen."""
 

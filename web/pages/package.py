@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from testyard.index import RequestState, read
+from testyard.store import pool_prefix
 from web import addresses
-from web.pages.page import BRIEFLY, Page, Query
+from web.pages.page import BRIEFLY, NotFoundError, Page, Query
 from web.views import RequestView, RunView, request_views, run_views
 
 _UNDER_WAY = (RequestState.RUNNING, RequestState.QUEUED)
@@ -57,10 +58,18 @@ class PackagePage(Page):
 
 
 def package(query: Query) -> PackagePage:
-    """A package's page; its status is 404 as long as there is no result."""
-    source = query.source()
+    """A package's page; its status is 404 as long as there is no result.
+
+    Of an address with a release behind the package, the way to the package's page.
+    """
+    source, elsewhere = _with_release(query) or query.source(), None
     runs = run_views(read.package_runs(query.index, source, limit=RECENT), query.places)
+    if "prefix" in query.names and source == query.names["prefix"]:
+        if not runs:
+            raise NotFoundError("There is no such page.")
+        elsewhere = addresses.package(source)
     return PackagePage(
+        elsewhere=elsewhere,
         status=200 if runs else 404,
         cache=BRIEFLY,
         source=source,
@@ -68,6 +77,12 @@ def package(query: Query) -> PackagePage:
         runs=runs,
         requests=_requests(query, source),
     )
+
+
+def _with_release(query: Query) -> str | None:
+    """The package in ``NAME/RELEASE``, which looks like a pool prefix and a name; None if it is that."""
+    name = query.names.get("prefix")
+    return None if name is None or name == pool_prefix(query.names["source"]) else name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,11 +53,15 @@ class Page(ABC):
 
 @dataclass(frozen=True)
 class Query:
-    """What a page is made from: an open index, the address's parts, and where things are."""
+    """What a page is made from: an open index, the address's parts, and where things are.
+
+    ``asked`` is what stands after the address's question mark.
+    """
 
     index: Connection
     names: Mapping[str, str]
     places: Addresses
+    asked: Mapping[str, str] = field(default_factory=dict)
 
     def source(self) -> str:
         """The package in the address; a pool prefix before it must be the right one."""

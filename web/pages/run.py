@@ -16,6 +16,7 @@ from web.log import Log, Section
 from web.pages.page import BRIEFLY, FINISHED, NotFoundError, Page, Query
 from web.views import RunView, run_views
 
+_BARE_RUN_ID = re.compile(r"(?:^|/)[0-9]{8}_[0-9]{6}(?:_[0-9a-f]{5})?$")
 _REFERENCE = re.compile(r"[A-Za-z0-9._+@/-]{1,400}")
 
 #: The facts of a worker that have a name of their own on the page; others show under their key.
@@ -173,4 +174,4 @@ def _canonical(reference: str) -> str:
     try:
         return request_id("reference", reference) or ""
     except RequestError:
-        return reference
+        return f"{reference}@" if _BARE_RUN_ID.search(reference) else reference

@@ -245,3 +245,30 @@ def test_running_and_its_twin(site: Browser) -> None:
     twin = site.get("/running.json").json()
     assert set(twin) == {"requests", "queues"}
     assert {item["state"] for item in twin["requests"]} == {"running", "queued"}
+
+
+def test_packages_are_listed_and_searched(site: Browser) -> None:
+    found = site.get("/packages.json").json()
+    names = [item["source"] for item in found["packages"]]
+    assert {"sed", "gzip", "hello"} <= set(names)
+    assert "secret-thing" not in names
+    times = [item["completed"] for item in found["packages"]]
+    assert times == sorted(times, reverse=True)
+    assert (found["page"], found["more"]) == (1, False)
+    page = site.get("/packages?q=GZI").text
+    assert 'href="/packages/gzip"' in page
+    assert 'href="/packages/sed"' not in page
+    assert "No package" in site.get("/packages?q=%25_%22%3Cb%3E").text
+    assert site.get("/packages?page=7").status_code == 200
+    assert site.get("/packages?page=0").status_code == 404
+    assert 'action="/packages"' in site.get("/").text
+
+
+def test_near_misses_lead_to_a_page(site: Browser) -> None:
+    for address, page in (
+        (f"/runs/{FAILED_RUN.run_id}".removesuffix("@"), RUN_PAGE),
+        ("/packages/sed/bookworm", "/packages/sed"),
+        ("/runs", "/#latest"),
+    ):
+        answer = site.get(address)
+        assert (answer.status_code, answer.headers["location"]) == (303, page)
