@@ -27,6 +27,7 @@ RUN_PAGE = "/packages/sed/bookworm/amd64/20260105_120000_0a1b2@"
 PAGES = [
     "/",
     "/running",
+    "/packages?q=e",
     "/packages/hello",
     "/packages/jq",
     "/packages/sed/bookworm/amd64",

@@ -17,6 +17,8 @@ from testyard.settings import Settings
 from testyard.store import RunPath
 
 _RUN_ID = re.compile(r"[0-9]{8}_[0-9]{6}(?:_[0-9a-f]{5})?")
+#: The beginning of a request's id; the site finds the rest.
+_BEGINNING = re.compile(r"[0-9a-f][0-9a-f-]{5,34}")
 _FILES = ("log.gz", "artifacts.tar.gz", "result.tar")
 
 
@@ -50,6 +52,8 @@ def find(site: SiteClient, reference: str) -> Found:
     except NotThereError:
         pass
     request_id = _request_id(reference)
+    if request_id is None and _BEGINNING.fullmatch(reference.lower()):
+        return _find_beginning(site, reference.lower())
     if request_id:
         try:
             return Found(request=site.json(f"/requests/{request_id}.json"))
@@ -59,6 +63,16 @@ def find(site: SiteClient, reference: str) -> Found:
                 resolution="It is known within seconds of being sent. Is this the instance it was sent to?",
             ) from error
     raise _unknown(reference, site)
+
+
+def _find_beginning(site: SiteClient, text: str) -> Found:
+    try:
+        whole = str(site.json(f"/requests/{text}.json").get("request_id", ""))
+    except NotThereError as error:
+        raise TestyardError(error.brief, resolution="Give more of the id, or all of it.") from error
+    if _request_id(whole) is None:
+        raise TestyardError(f"{site.url}: its answer is no request; is site.url a Testyard site?")
+    return find(site, whole)
 
 
 def listed(answer: dict[str, Any], key: str, url: str) -> list[dict[str, Any]]:

@@ -19,6 +19,9 @@ from testyard.store import archive_of
 
 Run = Mapping[str, Any]
 
+#: From this width on a table of runs has room for triggers.
+_WIDE = 120
+
 _STYLES = {
     "pass": "green",
     "PASS": "green",
@@ -121,23 +124,32 @@ def phases_table(phases: Sequence[Run], now: float | None = None) -> Table:
     return table
 
 
-def _version(run: Run) -> Text:
-    archive = archive_of(run.get("container") or "", run["release"])
-    version = Text("" if run["version"] == UNKNOWN else run["version"])
-    return version.append(f" with {archive}", style="dim") if archive else version
+def _archive(run: Run) -> str:
+    return archive_of(run.get("container") or "", run["release"])
+
+
+def _triggers(run: Run) -> str:
+    found = run["triggers"]
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return safe_text(f"{found[0][:40]}{more}") if found else ""
 
 
 def print_runs(runs: Sequence[Run], console: Console) -> None:
-    """A table of runs; a run id in it is never cut."""
+    """A table of runs; a run id in it is never cut. Triggers stand in it where there is room."""
     now = time.time()
-    table = Table("outcome", "version", "where", "took", "completed", "run", box=None, pad_edge=False)
+    archives = any(_archive(run) for run in runs)
+    triggers = console.width >= _WIDE and any(run["triggers"] for run in runs)
+    columns = ["outcome", "version", "where", *(["archive"] if archives else []), "took", "completed", "run"]
+    table = Table(*columns, *(["triggers"] if triggers else []), box=None, pad_edge=False)
     for run in runs:
         table.add_row(
             outcome_text(run["outcome"]),
-            _version(run),
+            "" if run["version"] == UNKNOWN else Text(run["version"]),
             f"{run['release']} {run['architecture']}",
+            *([_archive(run)] if archives else []),
             seconds_text(run["duration"]),
             age_text(datetime.fromisoformat(run["completed"]).timestamp(), now),
             run["run_id"],
+            *([Text(_triggers(run))] if triggers else []),
         )
     console.print(table)

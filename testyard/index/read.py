@@ -157,6 +157,12 @@ def find_request(connection: Connection, request_id: str) -> RequestRow | None:
     return _request_row(found) if found else None
 
 
+def requests_beginning(connection: Connection, text: str) -> tuple[RequestRow, ...]:
+    """Requests whose ids begin so; 20 at most."""
+    query = select(*_LISTED_REQUEST).where(request.c.request_id.startswith(text, autoescape=True)).limit(20)
+    return tuple(_request_row(found) for found in connection.execute(query))
+
+
 def queue_lengths(connection: Connection) -> tuple[QueueRow, ...]:
     """All queues by name."""
     rows = connection.execute(select(queue_length).order_by(queue_length.c.queue))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,8 +14,11 @@ from testyard.index import RequestState, read
 from testyard.store import RunPath
 from web import addresses
 from web.pages.page import NotFoundError, Page, Query
-from web.secrets import public_runs
+from web.secrets import hidden_request, public_runs
 from web.views import RequestView
+
+#: The beginning of an id that is long enough to be one's only.
+_BEGINNING = re.compile(r"[0-9a-f-]{6,35}(?<!-)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +51,7 @@ class RequestPage(Page):
 
 def request(query: Query) -> RequestPage:
     """The page of one request; a browser is sent on to the run once that is stored."""
-    request_id = _request_id(query.names["request_id"])
+    request_id = _request_id(query)
     row = read.find_request(query.index, request_id)
     if row is None:
         raise NotFoundError("No request has this id. One just sent shows here within seconds.")
@@ -55,7 +59,13 @@ def request(query: Query) -> RequestPage:
     return RequestPage(request=view, elsewhere=_run_page(query, view))
 
 
-def _request_id(text: str) -> str:
+def _request_id(query: Query) -> str:
+    text = query.names["request_id"].lower()
+    if _BEGINNING.fullmatch(text):
+        found = [row for row in read.requests_beginning(query.index, text) if not hidden_request(row)]
+        if len(found) == 1:
+            return found[0].request_id
+        raise NotFoundError(f"{len(found) or 'No'} known requests have ids that begin with {text}.")
     try:
         return fields.request_id("id", text) or ""
     except RequestError as error:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +21,13 @@ from tests.unit.web.samples import (
     RUNNING,
     STORE,
     Browser,
+    event,
+    settings,
 )
+from testyard.event import EventKind
+from testyard.index import open_index
+from testyard.index.write import apply_event
+from web.app import create_app
 
 RUN_PAGE = "/packages/sed/bookworm/amd64/20260105_120000_0a1b2@"
 RUN_KEYS = {
@@ -272,3 +279,22 @@ def test_near_misses_lead_to_a_page(site: Browser) -> None:
     ):
         answer = site.get(address)
         assert (answer.status_code, answer.headers["location"]) == (303, page)
+
+
+def test_a_request_is_found_by_the_beginning_of_its_id(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path}/index.db"
+    engine = open_index(database, writer=True)
+    with engine.begin() as connection:
+        for name in ("1a2b3c4d", "1a2b3cff"):
+            request_id = f"{name}-6f1d-4a57-9d55-6f2f3c8d1a01"
+            apply_event(connection, event(EventKind.ACCEPTED, request_id, "dash", 1.0, parameters={}))
+        hidden = {"swiftuser": "alice"}
+        apply_event(connection, event(EventKind.ACCEPTED, PRIVATE, "private-test", 1.0, parameters=hidden))
+    engine.dispose()
+    with Browser(create_app(settings(database))) as site:
+        assert site.get(f"/requests/{PRIVATE}.json").status_code == 200
+        assert site.get(f"/requests/{PRIVATE[:35]}.json").status_code == 404
+        assert site.get("/requests/1A2B3C4.json").json()["request_id"].startswith("1a2b3c4d-")
+        answer = site.get("/requests/1a2b3c.json")
+        assert (answer.status_code, answer.json()["detail"][:7]) == (404, "2 known")
+        assert site.get("/requests/1a2b3.json").status_code == 404

@@ -190,3 +190,10 @@ def test_follow_needs_the_broker(testyard: Command, waiting: dict[str, Any], set
     result = testyard("follow", waiting["request_id"])
     assert result.exit_code == 1
     assert result.stderr.startswith("broker: ")
+
+
+def test_the_beginning_of_an_id_is_enough(testyard: Command, waiting: dict[str, Any], site: Site) -> None:
+    site.answers["/requests/0a4f5e3c.json"] = (200, waiting)
+    assert waiting["request_id"] in testyard("show", "0A4F5E3C").stdout
+    missing = testyard("show", "0a4f5e")
+    assert (missing.exit_code, "Give more of the id" in missing.stderr) == (1, True)
