@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from testyard.errors import TestyardError
+from testyard.errors import TestyardError, words_of
 
 #: Seconds without a sign of life, after which site or store count as silent.
 TIMEOUT = 15
@@ -75,4 +75,4 @@ class SiteClient:
     def _words(self, error: Exception) -> str:
         if isinstance(error, httpx.TimeoutException):
             return f"nothing came for {self._timeout:g} s"
-        return str(error) or type(error).__name__
+        return words_of(error)

@@ -16,6 +16,13 @@ Anything else is a bug and is reported as one.
 
 from __future__ import annotations
 
+import re
+
+
+def words_of(error: BaseException) -> str:
+    """What an error of Python's says, without the system's number for it; its kind if it says nothing."""
+    return re.sub(r"\[Errno -?[0-9]+\] ", "", str(error)) or type(error).__name__
+
 
 class TestyardError(Exception):
     """Root of the tree; carries what a person needs to act.

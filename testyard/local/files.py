@@ -7,7 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
-from testyard.errors import SettingsError
+from testyard.errors import SettingsError, words_of
 
 
 def make_private_folder(path: Path) -> None:
@@ -23,7 +23,7 @@ def make_private_folder(path: Path) -> None:
     except OSError as error:
         raise SettingsError(
             f"The folder {path} cannot be made.",
-            details=str(error),
+            details=words_of(error),
             resolution="Name another folder with --state.",
         ) from error
     if owner != os.geteuid():

@@ -11,6 +11,7 @@ import pika
 import pika.exceptions
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
+from testyard.errors import words_of
 from testyard.local.state import LocalState
 
 TIMEOUT = 3.0  # seconds that a part gets to answer
@@ -85,7 +86,7 @@ def _words(error: BaseException) -> str:
     # pika wraps the socket's error in an error without words
     while not str(root) and (inner := root.__cause__ or root.__context__ or _first_argument(root)):
         root = inner
-    return str(root) or type(error).__name__
+    return words_of(root) if str(root) else type(error).__name__
 
 
 def _first_argument(error: BaseException) -> BaseException | None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from testyard.errors import SettingsError
+from testyard.errors import SettingsError, words_of
 from testyard.local.files import make_private_folder, write_private
 from testyard.local.machine import machine_architecture, machine_release, proposed_pocket
 from testyard.local.ports import LOOPBACK, PORT_NAMES, check_ports_differ, check_ports_free, free_ports
@@ -214,7 +214,7 @@ def _read(folder: Path) -> _Recorded | None:
     except (OSError, ValueError) as error:
         raise SettingsError(
             f"{path} cannot be read.",
-            details=str(error),
+            details=words_of(error),
             resolution="Mend it, or remove the folder: results and secrets in it are lost then.",
         ) from error
 
@@ -228,7 +228,7 @@ def _foreign(folder: Path) -> bool:
     except OSError as error:
         raise SettingsError(
             f"The folder {folder} cannot be read.",
-            details=str(error),
+            details=words_of(error),
             resolution="Name another folder with --state.",
         ) from error
     return any(

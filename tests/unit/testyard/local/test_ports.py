@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 from testyard.errors import SettingsError
-from testyard.local.ports import check_ports_differ, check_ports_free, free_ports, parse_port_choice
+from testyard.local.ports import (
+    check_ports_differ,
+    check_ports_free,
+    free_ports,
+    parse_port_choice,
+    port_warnings,
+)
 from testyard.local.state import LocalState
 
 
@@ -55,3 +61,8 @@ def test_a_taken_port_names_part_port_holder_and_way_out() -> None:
 def test_a_listener_on_every_address_counts() -> None:
     with socket.create_server(("0.0.0.0", 0)) as server, pytest.raises(SettingsError):
         check_ports_free({"web": server.getsockname()[1]})
+
+
+def test_ports_that_work_for_few_are_told() -> None:
+    (sip,) = port_warnings({"web": 6000, "store": 6000, "index": 8080})
+    assert sip == "web: browsers refuse to open port 6000; choose another for the site."

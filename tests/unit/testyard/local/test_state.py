@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from testyard.errors import SettingsError
+from testyard.local.machine import machine_release, unknown_releases
 from testyard.local.ports import PORT_NAMES
 from testyard.local.state import LocalState, default_state_folder
 from testyard.settings import load_settings
@@ -160,3 +161,17 @@ def test_port_that_another_holds_is_not_remembered(tmp_path: Path) -> None:
     after = LocalState.load(tmp_path / "state")
     assert after is not None
     assert after.ports == before.ports
+
+
+def test_what_changed_since_the_last_start_is_named(tmp_path: Path) -> None:
+    state = LocalState.load_or_create(tmp_path / "s")
+    assert state.changed_settings() == ()
+    state.write_settings()
+    assert state.changed_settings() == ()
+    again = LocalState.load_or_create(tmp_path / "s", settings={"worker": {"slots": 3}})
+    assert again.changed_settings() == ("worker.slots",)
+
+
+def test_a_release_that_apt_does_not_know() -> None:
+    own = machine_release()
+    assert unknown_releases([own, "nosuchrelease"]) == ("nosuchrelease",)
