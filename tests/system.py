@@ -57,10 +57,10 @@ class System:
         answer = json.loads(self.cli("request", package, "--json", *options))
         return str(answer["requests"][0]["request_id"])
 
-    def publish(self, package: str) -> str:
+    def publish(self, package: str, *env: str) -> str:
         """Put a request into its queue, without the command line's own start; returns its id."""
         request_id = new_request_id()
-        request = make_request(package, {"triggers": [], "uuid": request_id})
+        request = make_request(package, {"triggers": [], "env": list(env), "uuid": request_id})
         queue = QueueName("ubuntu", self.state.release, self.state.arch)
         with Publisher(self.state.broker_url) as publisher:
             publisher.publish_request(queue, request.body(), request_id)

@@ -14,22 +14,25 @@ from tests.system import System, running_system
 from testyard.local.health import check_part
 from testyard.result import read_result_tar
 
-REQUESTS = 30
-KILLS_EACH = 10
 
-
-@pytest.mark.timeout(420)
-def test_thirty_requests_survive_thirty_kills(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("requests", "kills_each"),
+    [
+        pytest.param(30, 10, marks=pytest.mark.timeout(420)),
+        pytest.param(200, 70, marks=[pytest.mark.long, pytest.mark.timeout(2400)]),
+    ],
+)
+def test_requests_survive_kills(tmp_path: Path, requests: int, kills_each: int) -> None:
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     chance = random.Random(seed)
     with running_system(tmp_path / "state", {"testbed": "null", "slots": 2, "deaths": 20}) as system:
-        wanted = {system.request("ty-slow", "--env", "TY_SECONDS=1") for _ in range(REQUESTS)}
-        _kill_at_random(system, chance)
+        wanted = {system.publish("ty-slow", "TY_SECONDS=1") for _ in range(requests)}
+        _kill_at_random(system, chance, kills_each)
         system.wait(
-            lambda: _answers(system, "store", "web") and len(_stored_ids(system)) >= REQUESTS,
-            seconds=200,
-            what=f"30 results (seed {seed})",
+            lambda: _answers(system, "store", "web") and len(system.stored_results()) >= requests,
+            seconds=200 + 5 * requests,
+            what=f"{requests} results (seed {seed})",
         )
         _settled(system)
         stored = _stored_ids(system)
@@ -38,8 +41,8 @@ def test_thirty_requests_survive_thirty_kills(tmp_path: Path) -> None:
         _all_on_the_site(system, wanted)
 
 
-def _kill_at_random(system: System, chance: random.Random) -> None:
-    victims = ["worker", "broker", "store"] * KILLS_EACH
+def _kill_at_random(system: System, chance: random.Random, kills_each: int) -> None:
+    victims = ["worker", "broker", "store"] * kills_each
     chance.shuffle(victims)
     for victim in victims:
         time.sleep(chance.uniform(0.1, 2.5))
