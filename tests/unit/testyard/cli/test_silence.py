@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
-import threading
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -37,13 +37,22 @@ def test_without_an_instance_every_command_says_how_to_make_one(
 
 
 @pytest.mark.usefixtures("settings_file")
-def test_an_interrupted_command_ends_with_a_line(testyard: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_command_ends_with_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and says nothing
         monkeypatch.setenv("TESTYARD_BROKER__URL", f"amqp://u:x@127.0.0.1:{silent.getsockname()[1]}/")
-        timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
-        timer.start()
-        result = testyard("queue", "--dead")
-    assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
+        command = subprocess.Popen(
+            # who starts the tests in a shell's background has told them to ignore SIGINT
+            ["env", "--default-signal=INT", sys.executable, "-m", "testyard", "queue", "--dead"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        silent.settimeout(60)
+        connection, _ = silent.accept()
+        with connection:
+            command.send_signal(signal.SIGINT)
+            _, said = command.communicate(timeout=60)
+    assert (command.returncode, said) == (130, "Interrupted.\n")
 
 
 @pytest.mark.usefixtures("settings_file")
