@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -16,6 +17,16 @@ from starlette.routing import Route
 
 #: Seconds that background work has to end when the app ends.
 _PATIENCE = 5.0
+
+
+def start_logging() -> None:
+    """Log to stderr, without what libraries tell of each failure: it reaches us as an error, in words.
+
+    python-swiftclient would log each request that finds nothing, with a part of its token.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    for library in ("pika", "swiftclient"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True)

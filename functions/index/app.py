@@ -7,7 +7,7 @@ import logging
 
 from starlette.applications import Starlette
 
-from functions.asgi import Background, function_app
+from functions.asgi import Background, function_app, start_logging
 from functions.index.claims import end_finished
 from functions.index.indexer import Indexer
 from functions.periodic import Periodic
@@ -23,8 +23,7 @@ log = logging.getLogger(__name__)
 
 def create_app() -> Starlette:
     """The ASGI app; settings come from ``TESTYARD_CONFIG`` and environment."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("pika").setLevel(logging.CRITICAL)
+    start_logging()
     settings = load_settings()
     engine = index_engine(settings.database.url.get_secret_value(), writer=True)
     tables = Tables(engine)

@@ -3,19 +3,17 @@
 
 from __future__ import annotations
 
-import logging
-
 import pika
 from sqlalchemy import Engine
 from starlette.applications import Starlette
 
-from functions.asgi import Background, function_app
+from functions.asgi import Background, function_app, start_logging
 from functions.periodic import Periodic
 from functions.tables import Tables
 from testyard.adapters.amqp import (
     STATUS_QUEUE,
     broker_errors,
-    connection_parameters,
+    connect,
     declare_topology,
     queue_length,
 )
@@ -53,15 +51,14 @@ class QueueWatch:
 
     def _connected(self) -> pika.BlockingConnection:
         if self._connection is None or not self._connection.is_open:
-            self._connection = pika.BlockingConnection(connection_parameters(self._url))
+            self._connection = connect(self._url)
             declare_topology(self._connection.channel(), self._queues)
         return self._connection
 
 
 def create_app() -> Starlette:
     """The ASGI app; settings come from ``TESTYARD_CONFIG`` and environment."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("pika").setLevel(logging.CRITICAL)
+    start_logging()
     settings = load_settings()
     engine = index_engine(settings.database.url.get_secret_value(), writer=True)
     tables = Tables(engine)

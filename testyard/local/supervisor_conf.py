@@ -31,7 +31,8 @@ nocleanup = true
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 """
 
-# a part that dies within its first second is tried 5 times, 1 + 2 + 3 + 4 + 5 s apart
+# a part that dies within its first second is tried 60 times, 1, 2, 3, … s apart, which is half an hour.
+# With 5 tries, a broker that was killed again and again while it started was given up for good
 _PROGRAM = """\
 
 [program:{name}]
@@ -41,7 +42,7 @@ priority = {priority}
 autostart = false
 autorestart = true
 startsecs = 1
-startretries = 5
+startretries = 60
 stopsignal = {stop_signal}
 stopwaitsecs = {stop_seconds}
 stopasgroup = {stop_group}
