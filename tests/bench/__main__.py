@@ -18,10 +18,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.system import TREES, System, running_system
+from tests import trees
+from tests.system import System, running_system
 from testyard.local import supervisor
-from worker.testbed.account import Account, testbed_account
-from worker.testbed.tree import TreeCache
+from worker.testbed.account import Account
 
 PACKAGE = "gzip"
 
@@ -45,8 +45,7 @@ def main() -> None:
 
 def measure(system: System, runs: int) -> dict[str, float]:
     """All figures: seconds, MB, and the ratio."""
-    account = testbed_account("testyard-testbed")
-    tree = TreeCache(TREES, account, 86400).get(system.state.release, system.state.arch)
+    account, tree = trees.account(), trees.machine_tree()
     bare, ours, latency = [], [], []
     system.run_of(PACKAGE)  # warm: page cache, first connections
     bare_run(account, tree, system.state.release)
