@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -76,4 +77,15 @@ def _own_processes() -> list[str]:
     unshare = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
     if os.geteuid() != 0:
         unshare[1:1] = ["--user", "--map-current-user"]
-    return ["setpriv", "--pdeathsig", "KILL", *unshare]
+    return ["setpriv", "--pdeathsig", "KILL", *unshare, *_without_profile()]
+
+
+def _without_profile() -> list[str]:
+    """autopkgtest reads the account's profile, which is its owner's and no part of a test.
+
+    Seen: pyenv's took a lock there; a run that was killed meanwhile left it, and each later one waited 60 s.
+    """
+    profile = Path(pwd.getpwuid(os.geteuid()).pw_dir) / ".profile"
+    if not profile.is_file():
+        return []
+    return ["sh", "-c", 'mount --bind /dev/null "$0" && exec "$@"', str(profile)]
