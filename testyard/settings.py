@@ -13,7 +13,7 @@ import socket
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -24,21 +24,18 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as EnvironmentError_
 
 from testyard.errors import RequestError, SettingsError
+from testyard.hosts import AnyHost, Host, NullHost, UnshareHost
 from testyard.queue import QueueName, all_queues
+from testyard.section import Section
 
 
-class _Section(BaseModel):
-    # no input in errors: a secret of the wrong type would be shown
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class Broker(_Section):
+class Broker(Section):
     """RabbitMQ. ``url`` is an AMQP URI: ``amqp[s]://user:password@host:port/vhost?heartbeat=60``."""
 
     url: SecretStr = SecretStr("amqp://guest:guest@127.0.0.1:5672/%2F")
 
 
-class Store(_Section):
+class Store(Section):
     """OpenStack Swift. ``auth_version`` 1 (``user`` = ``account:user``) or 3 (Keystone)."""
 
     auth_version: Literal["1", "3"] = "3"
@@ -58,19 +55,19 @@ class Store(_Section):
     retries: int = Field(default=5, ge=0, description="attempts after the first, with 1, 2, 4, … s between")
 
 
-class Database(_Section):
+class Database(Section):
     """The index: any SQLAlchemy URL (``sqlite:///…``, ``postgresql+psycopg://…``)."""
 
     url: SecretStr = SecretStr("sqlite:///testyard.db")
 
 
-class Site(_Section):
+class Site(Section):
     """The web site."""
 
     url: str = Field(default="", description="address that people use, without a slash at the end")
 
 
-class Topology(_Section):
+class Topology(Section):
     """What exists: queues are declared for every combination."""
 
     releases: tuple[str, ...] = ()
@@ -85,7 +82,7 @@ class Topology(_Section):
             raise SettingsError(f"topology: {error.brief}") from error
 
 
-class Timeouts(_Section):
+class Timeouts(Section):
     """Limits in seconds: autopkgtest's own, and one for the whole run."""
 
     short: int = 300
@@ -96,7 +93,7 @@ class Timeouts(_Section):
     run: int = Field(default=86400, description="the whole run; no limit of autopkgtest's")
 
 
-class Worker(_Section):
+class Worker(Section):
     """One worker process."""
 
     name: str = Field(default_factory=socket.gethostname)
@@ -106,6 +103,9 @@ class Worker(_Section):
         description="runs of a context for each of another's, while both wait; 1 if not named",
     )
     testbed: Literal["unshare", "null"] = "unshare"
+    hosts: tuple[AnyHost, ...] = Field(
+        default=(), description="where tests run; without any, on this machine, in `testbed`, with `slots`"
+    )
     testbed_user: str = Field(default="", description="account that testbeds run as when the worker is root")
     work_dir: Path = Path("/var/lib/testyard/work")
     tree_dir: Path = Path("/var/lib/testyard/trees")
@@ -114,6 +114,11 @@ class Worker(_Section):
     attempts: int = Field(default=3, ge=1, le=20, description="of a run that fails for a temporary reason")
     retry_pause: int = Field(
         default=60, ge=0, description="seconds before the second attempt; doubled before each further one"
+    )
+    host_failures: int = Field(
+        default=5,
+        ge=2,
+        description="runs in a row that fail on a host, for no package's reason, until it is drained",
     )
     deaths: int = Field(default=5, ge=1, description="of workers that run a request, until it is given up")
     rules: Path | None = Field(default=None, description="file that says what failures mean")
@@ -136,8 +141,21 @@ class Worker(_Section):
         default=1024 * 1024 * 1024, description="artifacts are cut beyond this size"
     )
 
+    @field_validator("hosts")
+    @classmethod
+    def _names_differ(cls, hosts: tuple[Host, ...]) -> tuple[Host, ...]:
+        names = [host.name for host in hosts]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two hosts have the name {twice[0]}")
+        return hosts
 
-class Index(_Section):
+    def all_hosts(self) -> tuple[Host, ...]:
+        """The hosts; the one that `testbed` and `slots` make if none is named."""
+        kind = NullHost if self.testbed == "null" else UnshareHost
+        return self.hosts or (kind(name="local", slots=self.slots),)
+
+
+class Index(Section):
     """The index function."""
 
     sweep_interval: int = Field(default=300, ge=1, description="seconds between two sweeps over the store")

@@ -47,7 +47,10 @@ class Taker:
         self.most = 0
         self._running: deque[int] = deque()
         turns = Turns(QUEUES, shares)
-        self.intake = Intake(self.channel, QUEUES, turns, slots, self._arrived, elsewhere=elsewhere)
+        self.elsewhere = elsewhere
+        self.intake = Intake(
+            self.channel, QUEUES, turns, lambda _: slots - self.elsewhere - len(self._running), self._arrived
+        )
         self.intake.start()
 
     def _arrived(
@@ -151,10 +154,12 @@ def test_runs_of_an_earlier_connection_count(rabbit: Rabbit, taker: Callable[...
     one = taker(2, elsewhere=2)
     one.hear(0.5)
     assert one.taken == []
-    one.intake.freed()
+    one.elsewhere -= 1
+    one.hear()
     one.hear(0.5)
     assert len(one.taken) == 1
-    one.intake.freed()
+    one.elsewhere -= 1
+    one.hear()
     one.hear(0.5)
     assert len(one.taken) == 2
     run(one, until=5)

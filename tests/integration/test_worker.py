@@ -50,7 +50,7 @@ def test_interrupted_worker_gives_back_what_runs(yard: Yard) -> None:
     assert (given_back, method.redelivered) == (body, True)
     assert yard.objects() == []
     yard.wait(lambda: len(yard.events("returned")) == 1, "it is told")
-    assert list((yard.folder / "work" / "runs").iterdir()) == []
+    assert list((yard.folder / "work" / "runs" / "local").iterdir()) == []
     assert yard.completions() == []
 
 

@@ -2,76 +2,97 @@
 """``python -m worker``: one worker process, configured by ``TESTYARD_CONFIG`` and environment.
 
 SIGTERM or SIGHUP: finish what runs, take no more, end. A second SIGTERM, or SIGINT: give what runs
-back, end.
+back, end. ``--check``: say as JSON what keeps its hosts from running tests, and end.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 import signal
 import sys
-import threading
 from typing import IO
 
-from testyard.errors import SettingsError, TestbedError, TestyardError
+from testyard.errors import SettingsError, TestyardError
+from testyard.hosts import Host as HostSettings
 from testyard.settings import Settings, Worker, load_settings
 from worker.command import knows_ppas
+from worker.hosts import Host, HostPool
 from worker.live import LiveSender
 from worker.loop import WorkerLoop
 from worker.metrics import Metrics
 from worker.rules import Rules
-from worker.testbed.account import testbed_account
-from worker.testbed.base import Testbed, Workspace
-from worker.testbed.null import NullTestbed
-from worker.testbed.tree import TreeCache
-from worker.testbed.unshare import UnshareTestbed
+from worker.testbed.kinds import make_testbed
+from worker.tidying import Tidier, clear_folders
 from worker.tools import Tools
 
 log = logging.getLogger(__name__)
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Run until told to end; 0 if that went well, 2 if the settings are wrong."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(threadName)s %(message)s")
     logging.getLogger("pika").setLevel(logging.CRITICAL)  # its failures reach us as errors, once
     logging.getLogger("swiftclient").setLevel(logging.CRITICAL)
     try:
         settings = load_settings()
-        testbed = make_testbed(settings.worker)
+        if arguments == ["--check"]:
+            json.dump([check(host, settings.worker) for host in settings.worker.all_hosts()], sys.stdout)
+            return 0
+        pool = make_pool(settings.worker)
         with _own_folder(settings.worker):
-            _clear_leftovers(settings.worker, testbed)
-            _work(settings, testbed)
+            clear_folders(settings.worker, pool)
+            _work(settings, pool)
     except TestyardError as error:
         log.error("%s", error)
         return 2
     return 0
 
 
-def make_testbed(settings: Worker) -> Testbed:
-    """The configured kind of testbed. Raises TestbedError."""
-    if settings.testbed == "null":
-        log.warning("testbed null: tests run on this machine, unprotected")
-        return NullTestbed(settings.source_dir)
-    account = testbed_account(settings.testbed_user)
-    trees = TreeCache(settings.tree_dir, account, settings.tree_max_age)
-    return UnshareTestbed(account, trees, settings.source_dir)
+def check(host: HostSettings, settings: Worker) -> dict[str, object]:
+    """A host's name, and what keeps it from running tests."""
+    try:
+        found = [(problem.what, problem.mend) for problem in make_testbed(host, settings).problems()]
+    except TestyardError as error:
+        found = [(error.brief, error.resolution)]
+    return {
+        "host": host.name,
+        "testbed": str(getattr(host, "testbed", "")),
+        "slots": host.slots,
+        "problems": [{"what": what, "mend": mend} for what, mend in found],
+    }
 
 
-def _work(settings: Settings, testbed: Testbed) -> None:
+def make_pool(settings: Worker) -> HostPool:
+    """The hosts that the settings name, with their testbeds. Raises TestbedError, SettingsError."""
+    hosts = [Host(host, make_testbed(host, settings)) for host in settings.all_hosts()]
+    for host in hosts:
+        if host.testbed.name == "null":
+            log.warning("host %s: testbed null: tests run on this machine, unprotected", host.name)
+    return HostPool(hosts, failures=settings.host_failures, on_drain=_announce)
+
+
+def _announce(host: str, reason: str) -> None:
+    log.error("host %s is drained: %s", host, reason)
+
+
+def _work(settings: Settings, pool: HostPool) -> None:
     sender = LiveSender(settings.broker.url.get_secret_value())
     sender.start()
+    tidier = Tidier(pool)
+    tidier.start()
     worker = settings.worker
-    metrics = Metrics(worker.slots)
-    rules = Rules.load(worker.rules)
-    tools = Tools(settings, testbed, sender, metrics, rules, threading.Semaphore(worker.slots), knows_ppas())
-    loop = WorkerLoop(tools, settings.topology.queues(), worker.work_dir / "worker.alive")
+    metrics = Metrics(pool)
+    tools = Tools(settings, pool, sender, metrics, Rules.load(worker.rules), knows_ppas())
+    loop = WorkerLoop(tools, worker.work_dir / "worker.alive")
     signal.signal(signal.SIGTERM, lambda *_: loop.stop() if loop.draining else loop.drain())
     signal.signal(signal.SIGHUP, lambda *_: loop.drain())
     signal.signal(signal.SIGINT, lambda *_: loop.stop())
     with metrics.served(worker.metrics_host, worker.metrics_port):
         loop.run()
+    tidier.stop()
     sender.finish(timeout=5)
 
 
@@ -93,16 +114,5 @@ def _own_folder(settings: Worker) -> IO[str]:
     return lock
 
 
-def _clear_leftovers(settings: Worker, testbed: Testbed) -> None:
-    """Remove the folders of runs that a killed worker left; their requests come again."""
-    runs = settings.work_dir / "runs"
-    for folder in runs.iterdir() if runs.is_dir() else ():
-        log.info("removing what a killed worker left: %s", folder.name)
-        try:
-            testbed.remove(Workspace(folder))
-        except TestbedError as error:  # its processes may still be dying; its name is used by no other run
-            log.warning("%s stays for now: %s", folder, error.brief)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count
 
-from testyard.errors import TestbedError
+from testyard.errors import CancelledRun, TestbedError
 from testyard.queue import QueueName
 from testyard.request import TestRequest
 from testyard.run import DENYLISTED, Phase, PhaseTime
 from worker.claim import Claim
 from worker.execute import Again, Bundle, Execution
+from worker.hosts import Host, Seat
 from worker.limits import limits_for
 from worker.live import LiveReport
 from worker.packagelists import PackageList, PackageLists
@@ -27,10 +28,17 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two attempts, at most: a slot waits all the while.
 _LONGEST_PAUSE = 3600
+#: The exit code of a failed testbed.
+_TMPFAIL = 16
+#: Seconds between two looks for a free slot on another host.
+_LOOK = 1.0
+#: Where the list vm_packages counts, as in Ubuntu's worker.
+_VM_ARCHITECTURES = ("amd64", "amd64v3", "s390x")
 
 _NOTHING_PROPOSED = (
     "nothing of the triggers was installed: this archive has no proposed pocket, they say why the test ran"
 )
+_NO_VM = "the list vm_packages names this package, but no host of this worker has virtual machines"
 _NEVER = "not run: the release team's list never_run names this package"
 
 
@@ -39,6 +47,7 @@ class Attempts:
     """All attempts at one request by one worker. ``accepted`` is Unix time."""
 
     tools: Tools
+    seat: Seat
     request: TestRequest
     queue: QueueName
     claim: Claim
@@ -55,18 +64,25 @@ class Attempts:
         """
         settings = self.tools.settings.worker
         lists = PackageLists(settings.package_lists).of(self.request.package, self.queue)
-        history: tuple[str, ...] = ()
+        wants_vm = PackageList.VM in lists and self.queue.architecture in _VM_ARCHITECTURES
+        vm = wants_vm and self.tools.pool.could(self.queue, lambda host: host.vm)
+        history: tuple[str, ...] = (_NO_VM,) if wants_vm and not vm else ()
+        tried: frozenset[str] = frozenset()
         for number in count(1):
+            self._find_host(pause, tried, vm=vm)
             self.report.taken(settings.name)  # spectators begin anew with each attempt
-            execution = self._execution(number, lists)
+            host = self.seat.host
+            tried |= {host.name}
+            execution = self._execution(host, number, lists, elsewhere=self._untried(tried, vm=vm))
             try:
                 made = self._run(execution, lists, history)
                 if isinstance(made, Bundle):
                     yield made
                     return
             finally:
-                self._remove(execution)
-            told = f"attempt {number} of {settings.attempts} failed: {made.cause} (rule {made.rule})"
+                self._remove(host, execution)
+            failed = f"attempt {number} of {settings.attempts} failed"
+            told = f"{failed}: {made.cause} (host {host.name}, rule {made.rule})"
             log.warning("request %s: %s", self.claim.request_id, "private" if self.request.private else told)
             self.tools.metrics.tried_again(self.queue)
             history = (*history, told)
@@ -76,9 +92,23 @@ class Attempts:
             self.report.phase(PhaseTime(Phase.WAIT, time.time()))
             pause(seconds)
 
-    def _remove(self, execution: Execution) -> None:
+    def _find_host(self, pause: Callable[[float], None], tried: frozenset[str], *, vm: bool) -> None:
+        """Sit on a host that was not tried if there is one. Raises CancelledRun if all are drained."""
+        pool = self.tools.pool
+        while True:
+            avoided = tried if self._untried(tried, vm=vm) else frozenset[str]()
+            if pool.move(self.seat, self.queue, partial(_suits, avoided, vm)):
+                return
+            if not pool.could(self.queue, partial(_suits, frozenset[str](), vm)):
+                raise CancelledRun("the hosts that it could run on are drained")
+            pause(_LOOK)
+
+    def _untried(self, tried: frozenset[str], *, vm: bool) -> bool:
+        return self.tools.pool.could(self.queue, partial(_suits, tried, vm))
+
+    def _remove(self, host: Host, execution: Execution) -> None:
         try:
-            self.tools.testbed.remove(execution.workspace)
+            host.testbed.remove(execution.workspace)
         except TestbedError as error:  # the run is what it is; the next start of a worker removes the rest
             log.warning("%s stays: %s", execution.workspace.folder, error.brief)
 
@@ -92,15 +122,24 @@ class Attempts:
             return execution.refuse(16, f"given up: {self.claim.deaths} workers died while they ran it")
         if self.accepted is not None:
             execution.phases.add(PhaseTime(Phase.WAIT, self.accepted, time.time() - self.accepted))
-        return execution.run((*self._notes(), *history))
+        host = self.seat.host
+        made = execution.run((*self._notes(), *history))
+        if isinstance(made, Again) or made.result.exit_code == _TMPFAIL:
+            self.tools.pool.failed(host, self.request.package)
+        else:
+            self.tools.pool.well(host)
+        return made
 
-    def _execution(self, number: int, lists: frozenset[PackageList]) -> Execution:
+    def _execution(
+        self, host: Host, number: int, lists: frozenset[PackageList], *, elsewhere: bool
+    ) -> Execution:
         worker = self.tools.settings.worker
         judge = partial(self.tools.rules.judge, package=self.request.package, queue=self.queue)
         facts = {
             "request_id": self.claim.request_id,
             "worker": worker.name,
-            "testbed": self.tools.testbed.name,
+            "host": host.name,
+            "testbed": host.testbed.name,
             **({"attempts": str(number)} if number > 1 else {}),
             **({"note": _NOTHING_PROPOSED} if self._asks_for_what_is_not_there() else {}),
         }
@@ -109,7 +148,10 @@ class Attempts:
             self.queue,
             settings=worker,
             limits=limits_for(worker.timeouts, self.queue.architecture, lists),
-            testbed=self.tools.testbed,
+            host=host,
+            big=PackageList.BIG in lists,
+            vm=PackageList.VM in lists and host.vm,
+            elsewhere=elsewhere,
             report=self.report,
             facts=facts,
             judge=partial(judge, last=number >= worker.attempts),
@@ -126,6 +168,10 @@ class Attempts:
         return (
             f"request {self.claim.request_id}: {self.request.package} on {self.queue.release} "
             f"{self.queue.architecture}",
-            f"taken by worker {name}; testbed {self.tools.testbed.name}",
+            f"taken by worker {name}; host {self.seat.host.name}, testbed {self.seat.host.testbed.name}",
             *([_NOTHING_PROPOSED] if self._asks_for_what_is_not_there() else []),
         )
+
+
+def _suits(avoided: frozenset[str], vm: bool, host: Host) -> bool:
+    return host.name not in avoided and (host.vm or not vm)

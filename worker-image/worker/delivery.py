@@ -19,10 +19,10 @@ from worker.command import check_runnable
 
 @dataclass(frozen=True)
 class Delivery:
-    """``tag`` and ``generation`` (the connection's number) tell the broker which one is settled."""
+    """``line`` (the number of a channel) and ``tag`` tell the broker which one is settled."""
 
     tag: int
-    generation: int
+    line: int
     queue: str
     body: bytes
     redelivered: bool = False

@@ -25,11 +25,12 @@ from testyard.run import DENYLISTED, Phase, PhaseTime, explain
 from testyard.settings import Timeouts, Worker
 from worker import output
 from worker.command import build_command
+from worker.hosts import Host
 from worker.live import LiveReport
 from worker.phases import PhaseTracker
 from worker.rules import Judgement
 from worker.runlog import RunLog
-from worker.testbed.base import Process, Testbed, Workspace
+from worker.testbed.base import Process, Workspace
 from worker.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -60,8 +61,16 @@ class Again:
     cause: str
 
 
+def runs_folder(settings: Worker, host: str) -> Path:
+    """Where the folders of the runs on a host are."""
+    return settings.work_dir / "runs" / host
+
+
 class Execution:
-    """Runs one request in one testbed."""
+    """Runs one request in one testbed.
+
+    ``elsewhere``: another host may do better where this one needs to be mended.
+    """
 
     def __init__(
         self,
@@ -70,7 +79,10 @@ class Execution:
         *,
         settings: Worker,
         limits: Timeouts,
-        testbed: Testbed,
+        host: Host,
+        vm: bool,
+        big: bool,
+        elsewhere: bool,
         report: LiveReport,
         facts: Mapping[str, Any],
         judge: Callable[[int, str], Judgement],
@@ -81,12 +93,15 @@ class Execution:
         self._queue = queue
         self._settings = settings
         self._limits = limits
-        self._testbed = testbed
+        self._testbed = host.testbed
+        self._vm = vm
+        self._big = big
+        self._elsewhere = elsewhere
         self._report = report
         self._facts = facts
         self._judge = judge
         self._cancelled = cancelled
-        self.workspace = Workspace(settings.work_dir / "runs" / folder)
+        self.workspace = Workspace(runs_folder(settings, host.name) / folder)
         self._log = RunLog(self.workspace.log, settings.max_log_bytes, self._on_log)
         self.phases = PhaseTracker(self._on_phase)
         self._pending = b""
@@ -120,7 +135,7 @@ class Execution:
         cause = next(iter(trouble.splitlines()), "")
         cause = cause or cause_of(exit_code, log_end, self._request, self._queue.release)
         judged = self._judge(exit_code, f"{log_end}\n{trouble}")
-        if judged.again and not lasting:
+        if judged.again and (self._elsewhere or not lasting):
             return Again(judged.again, cause or explain(exit_code))
         facts = {**judged.facts, **({"cause": cause} if cause else {})}
         bundle = self._bundle(judged.exit_code, trouble, facts=facts)
@@ -155,6 +170,7 @@ class Execution:
 
     def _autopkgtest(self) -> int:
         command = build_command(self._request, self._queue, self._settings, self._testbed, self._limits)
+        command = replace(command, vm=self._vm, big=self._big)
         try:
             self.phases.enter(Phase.TREE)
             stopped = self._cancelled.is_set

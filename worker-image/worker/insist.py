@@ -24,9 +24,9 @@ class Insistence:
     ``private``: what the store says names container and package, so the log gets less of it.
     """
 
-    def __init__(self, cancelled: threading.Event) -> None:
+    def __init__(self, cancelled: threading.Event, *, private: bool) -> None:
         self._cancelled = cancelled
-        self.private = False
+        self._private = private
 
     def __call__(self, action: Callable[[], T]) -> T:
         """The action's result, whenever it succeeds. Raises CancelledRun."""
@@ -36,7 +36,7 @@ class Insistence:
                 return action()
             # a settings error here is a file that is being replaced, such as an authority's certificate
             except (StoreError, BrokerError, SettingsError) as error:
-                log.warning("%s; trying again", type(error).__name__ if self.private else error.brief)
+                log.warning("%s; trying again", type(error).__name__ if self._private else error.brief)
                 self.pause(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
 

@@ -24,9 +24,10 @@ OnMessage = Callable[[QueueName, Basic.Deliver, BasicProperties, bytes], None]
 
 
 class Intake:
-    """One channel's subscriptions, for ``slots`` messages at a time. Raises pika's errors.
+    """One channel's subscriptions to queues that compete for the same hosts. Raises pika's errors.
 
-    ``elsewhere`` slots are in use by runs of an earlier connection, until `freed` is called for each.
+    ``room`` says how many more runs of a queue could begin now; a message that has arrived counts
+    from `OnMessage` on.
     """
 
     def __init__(
@@ -34,75 +35,81 @@ class Intake:
         channel: BlockingChannel,
         queues: Iterable[QueueName],
         turns: Turns,
-        slots: int,
+        room: Callable[[QueueName], int],
         on_message: OnMessage,
-        *,
-        elsewhere: int = 0,
     ) -> None:
         self._channel = channel
         self._queues = tuple(queues)
         self._turns = turns
-        self._slots = slots - elsewhere
+        self._room = room
         self._on_message = on_message
         self._tags: dict[QueueName, str] = {}
-        self._held = 0
+        self.held = 0  # messages that are not settled
+        self._coming = 0  # messages that may still come without another word from us
+        self._told = -1  # the broker's limit, as last told
         self._open = False
         self.listening = False
 
     def start(self) -> None:
         """Listen."""
         self.listening = True
-        self._let_in(keep=False)
+        self._admit()
 
     def look(self) -> None:
-        """Call it every now and then: what another worker took is no longer waited for.
+        """Call it every now and then, and when ``room`` may have changed.
 
         Raises BrokerError if the broker has ended a subscription.
         """
         check_consuming(self._channel, expected=len(self._tags))
-        if self.listening and not self._open:
-            self._let_in(keep=True)
+        if self.listening:
+            self._admit()
 
     def settle(self, tell: Callable[[], None]) -> None:
-        """Tell the broker how a message was settled: one slot is free."""
-        was_full = self._held == self._slots
-        self._held -= 1
-        if self.listening and was_full:
-            # nothing is on its way: only now may a subscription end without sending anything back
-            self._let_in(keep=False)
-        elif self.listening and not self._open:
-            self._limit(self._held + 1)
+        """Tell the broker how a message was settled."""
+        self.held -= 1
+        if self.listening:
+            self._admit()
         tell()
-
-    def freed(self) -> None:
-        """A run of an earlier connection has ended: one slot is free."""
-        was_full = self._held == self._slots
-        self._slots += 1
-        if self.listening and was_full:
-            self._let_in(keep=False)
-        elif self.listening and self._open:
-            self._limit(self._slots)
 
     def stop(self) -> None:
         """Take no more."""
         self.listening = False
-        for queue in tuple(self._tags):
-            self._leave(queue)
+        self._leave(self._tags)
 
-    def _let_in(self, *, keep: bool) -> None:
-        """One more, from the queue whose turn it is, or whatever comes if nothing waits."""
-        if self._held >= self._slots:
-            return
-        queue = self._turns.choose(self._waits)
+    def _admit(self) -> None:
+        """Say what may come next."""
+        able = tuple(queue for queue in self._queues if self._room(queue) > 0)
+        if not able:
+            self._shut()
+        elif self._open and self._coming > 0:
+            self._leave(set(self._tags).difference(able))
+            self._listen(able)
+        else:
+            self._choose(able)
+
+    def _shut(self) -> None:
+        """Nothing may come: all slots are in use, or the hosts are drained."""
+        if self._coming > 0 or not self.held:  # a limit of 0 would be none at all
+            self._leave(self._tags)
+        self._coming = 0
+        if self.held:
+            self._limit(self.held)
+
+    def _choose(self, able: tuple[QueueName, ...]) -> None:
+        queue = self._turns.choose(lambda queue: queue in able and self._waits(queue))
         self._open = queue is None
-        wanted = self._queues if queue is None else (queue,)
-        if not keep:
-            for other in set(self._tags).difference(wanted):
-                self._leave(other)
-        self._limit(self._slots if self._open else self._held + 1)
-        for one in wanted:
-            if one not in self._tags:
-                self._tags[one] = self._channel.basic_consume(str(one), partial(self._arrived, one))
+        wanted = able if queue is None else (queue,)
+        if self._coming <= 0:  # nothing is on its way: only then may a subscription end and send nothing back
+            self._leave(set(self._tags).difference(wanted))
+        self._listen(wanted)
+
+    def _listen(self, wanted: Iterable[QueueName]) -> None:
+        """Have as many come as there is room for, whatever queue they are from; one if others wait."""
+        self._coming = min(self._room(queue) for queue in {*self._tags, *wanted}) if self._open else 1
+        self._limit(self.held + self._coming)
+        for queue in wanted:
+            if queue not in self._tags:
+                self._tags[queue] = self._channel.basic_consume(str(queue), partial(self._arrived, queue))
 
     def _arrived(
         self,
@@ -112,19 +119,23 @@ class Intake:
         properties: BasicProperties,
         body: bytes,
     ) -> None:
-        self._held += 1
+        self.held += 1
+        self._coming -= 1
         if not self._open:  # else nothing else waited, and nobody was passed over
             self._turns.took(queue)
         self._on_message(queue, method, properties, body)
-        if self.listening and not self._open:
-            self._let_in(keep=False)
+        if self.listening and self._coming <= 0:
+            self._admit()
 
     def _waits(self, queue: QueueName) -> bool:
         return bool(self._channel.queue_declare(str(queue), passive=True).method.message_count)
 
-    def _leave(self, queue: QueueName) -> None:
-        self._channel.basic_cancel(self._tags.pop(queue))
+    def _leave(self, queues: Iterable[QueueName]) -> None:
+        for queue in tuple(queues):
+            self._channel.basic_cancel(self._tags.pop(queue))
 
     def _limit(self, messages: int) -> None:
-        # one limit for all queues of the channel together
-        self._channel.basic_qos(prefetch_count=messages, global_qos=True)
+        if messages != self._told:
+            # one limit for all queues of the channel together
+            self._channel.basic_qos(prefetch_count=messages, global_qos=True)
+            self._told = messages

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from enum import Enum
 
 from testyard.adapters.amqp import Publisher
@@ -24,6 +23,7 @@ from worker.attempts import Attempts
 from worker.claim import ClaimBook, ClaimState, Identity, identify
 from worker.command import check_archives
 from worker.delivery import Delivery
+from worker.hosts import Seat
 from worker.insist import Insistence
 from worker.lease import LeaseKeeper
 from worker.live import LiveReport
@@ -47,12 +47,13 @@ class Settlement(Enum):
 class Job:
     """Works on one delivery, in a thread of its own."""
 
-    def __init__(self, delivery: Delivery, tools: Tools) -> None:
+    def __init__(self, delivery: Delivery, seat: Seat, tools: Tools) -> None:
         self._delivery = delivery
+        self._seat = seat
         self._tools = tools
         self._cancelled = threading.Event()
         self._begun = threading.Event()
-        self._insist = Insistence(self._cancelled)
+        self._insist = Insistence(self._cancelled, private=self.private)
 
     @property
     def private(self) -> bool:
@@ -71,7 +72,6 @@ class Job:
     def perform(self) -> Settlement:
         """Do all that the delivery asks for; returns how to settle it."""
         settings = self._tools.settings
-        self._insist.private = self.private
         with ExitStack() as stack:
             store = stack.enter_context(SwiftStore(settings.store))
             publisher = stack.enter_context(Publisher(settings.broker.url.get_secret_value()))
@@ -83,18 +83,16 @@ class Job:
     def _read(self, store: SwiftStore, publisher: Publisher) -> Settlement:
         try:
             request, queue = self._delivery.read()
-            if self._tools.testbed.disposable:
+            if self._seat.host.testbed.disposable:
                 check_archives(request, ppas_known=self._tools.ppas_known)
         except RequestError as error:
             return self._park(publisher, error, self._delivery.request_id)
-        # the slot comes first: what is true of the claim must still be so when the run begins
-        with self._slot():
-            book = self._book_in(store)
-            try:
-                identity = self._identity(book, request, queue)
-            except RequestError as error:  # the id is another request's: nothing may be told of that one
-                return self._park(publisher, error, None)
-            return self._claimed(store, publisher, request, queue, identity)
+        book = self._book_in(store)
+        try:
+            identity = self._identity(book, request, queue)
+        except RequestError as error:  # the id is another request's: nothing may be told of that one
+            return self._park(publisher, error, None)
+        return self._claimed(store, publisher, request, queue, identity)
 
     def _park(self, publisher: Publisher, error: RequestError, known: str | None) -> Settlement:
         delivery = self._delivery
@@ -145,16 +143,16 @@ class Job:
         named, digest = (identity.key, identity.request_id), self._delivery.digest
         claim = self._insist(lambda: book.take(*named, digest=digest, deaths=identity.deaths))
         accepted = self._delivery.accepted
-        attempts = Attempts(self._tools, request, queue, claim, report, accepted, self._cancelled)
+        attempts = Attempts(self._tools, self._seat, request, queue, claim, report, accepted, self._cancelled)
         # the lease is kept by a thread of its own, and a store's connection is for one thread
         with SwiftStore(self._tools.settings.store) as store:
             lease = LeaseKeeper(self._book_in(store), identity.key, claim, self._cancelled)
             try:
                 with lease, attempts.made(self._insist.pause) as bundle:
                     result = storing.publish(lease, bundle)
-            except CancelledRun:
+            except CancelledRun as stopped:
                 if lease.reason is None:
-                    self._give_back(book, identity.key, lease, report, "the worker was stopped")
+                    self._give_back(book, identity.key, lease, report, stopped.brief)
                     raise
                 with suppress(StoreError):  # what a lost turn left
                     remove_unfinished(storing.store, lease.claim)
@@ -199,14 +197,3 @@ class Job:
     def _book_in(self, store: SwiftStore) -> ClaimBook:
         worker = self._tools.settings.worker
         return ClaimBook(store, worker.name, worker.lease)
-
-    @contextmanager
-    def _slot(self) -> Iterator[None]:
-        """The right to run something; the intake lets no more in than there are slots."""
-        while not self._tools.slots.acquire(timeout=0.2):
-            self._insist.pause(0)
-        try:
-            with self._tools.metrics.busy():
-                yield
-        finally:
-            self._tools.slots.release()

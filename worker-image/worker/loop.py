@@ -7,12 +7,13 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
+from itertools import count
 from pathlib import Path
 
-from pika.adapters.blocking_connection import BlockingChannel
+import pika
 from pika.exceptions import AMQPError
 from pika.spec import Basic, BasicProperties
 
@@ -20,6 +21,7 @@ from testyard.adapters.amqp import connect, declare_topology
 from testyard.errors import BrokerError, SettingsError, TestyardError
 from testyard.queue import QueueName
 from worker.delivery import Delivery
+from worker.hosts import Seat
 from worker.intake import Intake
 from worker.job import Job, Settlement
 from worker.notify import notify
@@ -38,19 +40,39 @@ _RECONNECT = 1.0
 _AFTER_BUG = 10.0
 
 
-class WorkerLoop:
-    """``drain`` lets running jobs end and takes no more; ``stop`` gives them back."""
+class _Line:
+    """One channel: the queues that compete for the same hosts. ``number`` is never used again."""
 
-    def __init__(self, tools: Tools, queues: Iterable[QueueName], alive: Path) -> None:
+    def __init__(
+        self,
+        connection: pika.BlockingConnection,
+        number: int,
+        queues: Iterable[QueueName],
+        tools: Tools,
+        on_message: Callable[[_Line, QueueName, Basic.Deliver, BasicProperties, bytes], None],
+    ) -> None:
+        self.number = number
+        self.channel = connection.channel()
+        self.queues = tuple(queues)
+        turns = Turns(self.queues, tools.settings.worker.shares)
+        self.intake = Intake(self.channel, self.queues, turns, tools.pool.room, partial(on_message, self))
+
+
+class WorkerLoop:
+    """``drain`` lets running jobs end and takes no more; ``stop`` gives them back.
+
+    ``reload`` takes new tools, for what comes from now on.
+    """
+
+    def __init__(self, tools: Tools, alive: Path) -> None:
         self._tools = tools
-        self._queues = tuple(queues)
-        self._turns = Turns(self._queues, tools.settings.worker.shares)
         self._alive = alive
         self._jobs: dict[threading.Thread, Job] = {}
-        self._settled: queue.Queue[tuple[Delivery, Settlement]] = queue.Queue()
-        self._generation = 0
-        self._outstanding = 0  # deliveries that are not settled, of all connections
+        self._settled: queue.Queue[tuple[Delivery, Seat | None, Settlement]] = queue.Queue()
+        self._lines: dict[int, _Line] = {}
+        self._numbers = count(1)
         self._beaten = 0.0
+        self._new_tools: queue.Queue[Tools] = queue.Queue()
         self._draining = threading.Event()
         self._stopping = threading.Event()
 
@@ -67,6 +89,10 @@ class WorkerLoop:
         """Give all requests back; `run` returns soon."""
         self._stopping.set()
         self._draining.set()
+
+    def reload(self, tools: Tools) -> None:
+        """Use these for what comes from now on; broker and store stay what they are."""
+        self._new_tools.put(tools)
 
     def run(self) -> None:
         """Work until told to end."""
@@ -91,47 +117,76 @@ class WorkerLoop:
     def _serve(self) -> None:
         url = self._tools.settings.broker.url.get_secret_value()
         with connect(url) as connection:
-            self._generation += 1
-            channel = connection.channel()
-            declare_topology(channel, self._queues)
-            slots = self._tools.settings.worker.slots
-            elsewhere = self._outstanding
-            intake = Intake(channel, self._queues, self._turns, slots, self._on_message, elsewhere=elsewhere)
-            if not self._draining.is_set():
-                intake.start()
-                notify("READY=1")
-            log.info("waiting for requests on %s", ", ".join(str(name) for name in self._queues))
+            self._lines.clear()
+            self._open_lines(connection)
+            notify("READY=1")
             while not self._over():
                 connection.process_data_events(time_limit=_TICK)
-                intake.look()
-                self._settle(channel, intake)
+                self._settle()
+                self._forget_closed_lines()
+                if not self._new_tools.empty():
+                    self._tools = self._new_tools.get()
+                    self._close_lines()
+                    self._open_lines(connection)
+                for line in self._lines.values():
+                    line.intake.look()
                 self._beat()
-                if self._draining.is_set() and intake.listening:
+                if self._draining.is_set() and any(line.intake.listening for line in self._lines.values()):
                     log.info("draining: %s", self._words())
-                    intake.stop()
+                    self._close_lines()
                     for job in self._jobs.values():
                         job.let_go()
-            self._give_back(channel, intake)
+            self._give_back()
+
+    def _open_lines(self, connection: pika.BlockingConnection) -> None:
+        queues = self._tools.settings.topology.queues()
+        declare_topology(connection.channel(), queues)
+        groups = self._tools.pool.groups(queues)
+        for group in () if self._draining.is_set() else groups:
+            line = _Line(connection, next(self._numbers), group, self._tools, self._on_message)
+            self._lines[line.number] = line
+            line.intake.start()
+        served = {queue for group in groups for queue in group}
+        log.info("waiting for requests on %s", ", ".join(str(name) for name in sorted(served)) or "no queue")
+        if left := [str(name) for name in queues if name not in served]:
+            log.warning("no host of this worker serves %s", ", ".join(left))
+
+    def _close_lines(self) -> None:
+        """Take no more; what was taken is still settled there."""
+        for line in self._lines.values():
+            if line.intake.listening:
+                line.intake.stop()
+
+    def _forget_closed_lines(self) -> None:
+        for line in tuple(self._lines.values()):
+            if not line.intake.listening and not line.intake.held:
+                line.channel.close()
+                del self._lines[line.number]
 
     def _on_message(
-        self, queue: QueueName, method: Basic.Deliver, properties: BasicProperties, body: bytes
+        self, line: _Line, queue: QueueName, method: Basic.Deliver, properties: BasicProperties, body: bytes
     ) -> None:
         delivery = Delivery(
             tag=method.delivery_tag,
-            generation=self._generation,
+            line=line.number,
             queue=str(queue),
             body=body,
             redelivered=bool(method.redelivered),
             message_id=properties.message_id,
             headers=properties.headers,
         )
-        self._outstanding += 1
-        job = Job(delivery, self._tools)
-        thread = threading.Thread(target=self._perform, args=(job, delivery), name=f"job-{delivery.tag}")
+        seat = self._tools.pool.take(queue)
+        if seat is None:  # its host was drained, or given to another run, while it was on its way
+            self._settled.put((delivery, None, Settlement.RETURN))
+            return
+        job = Job(delivery, seat, self._tools)
+        thread = threading.Thread(
+            target=self._perform, args=(job, delivery, seat), name=f"job-{queue}-{delivery.tag}"
+        )
         self._jobs[thread] = job
         thread.start()
 
-    def _perform(self, job: Job, delivery: Delivery) -> None:
+    def _perform(self, job: Job, delivery: Delivery, seat: Seat) -> None:
         settlement = Settlement.RETURN
         try:
             settlement = job.perform()
@@ -144,30 +199,31 @@ class WorkerLoop:
             log.error("a bug; the request goes back to %s: %r", delivery.queue, type(error), exc_info=told)
             self._stopping.wait(_AFTER_BUG)
         finally:
-            self._settled.put((delivery, settlement))
+            self._settled.put((delivery, seat, settlement))
 
-    def _settle(self, channel: BlockingChannel, intake: Intake) -> None:
+    def _settle(self) -> None:
         while not self._settled.empty():
-            delivery, settlement = self._settled.get()
-            self._outstanding -= 1
-            if delivery.generation != self._generation:
-                intake.freed()
+            delivery, seat, settlement = self._settled.get()
+            if seat is not None:
+                self._tools.pool.release(seat)
+            line = self._lines.get(delivery.line)
+            if line is None:
                 continue  # that connection is gone, and the delivery with it
             if settlement is Settlement.ACK:
-                intake.settle(partial(channel.basic_ack, delivery.tag))
+                line.intake.settle(partial(line.channel.basic_ack, delivery.tag))
             else:
-                intake.settle(partial(channel.basic_nack, delivery.tag, requeue=True))
+                line.intake.settle(partial(line.channel.basic_nack, delivery.tag, requeue=True))
                 self._tools.metrics.returned(delivery.queue)
         self._jobs = {thread: job for thread, job in self._jobs.items() if thread.is_alive()}
 
-    def _give_back(self, channel: BlockingChannel, intake: Intake) -> None:
-        intake.stop()
+    def _give_back(self) -> None:
+        self._close_lines()
         for job in self._jobs.values():
             job.cancel()
         deadline = time.monotonic() + 15
         for thread in list(self._jobs):
             thread.join(max(0.0, deadline - time.monotonic()))
-        self._settle(channel, intake)
+        self._settle()
 
     def _beat(self) -> None:
         """Show others that the loop goes round (`testyard local status` looks at the file's age)."""
@@ -178,5 +234,9 @@ class WorkerLoop:
                 notify("WATCHDOG=1", f"STATUS={self._words()}")
 
     def _words(self) -> str:
-        running = sum(thread.is_alive() for thread in self._jobs)
-        return f"{running} of {self._tools.settings.worker.slots} slots in use"
+        states = self._tools.pool.states()
+        drained = [
+            f"; host {state.host.name} is drained: {state.drained}" for state in states if state.drained
+        ]
+        busy, slots = sum(state.busy for state in states), sum(state.host.settings.slots for state in states)
+        return f"{busy} of {slots} slots in use{''.join(drained)}"

@@ -12,25 +12,45 @@ from contextlib import contextmanager
 from prometheus_client import (
     CollectorRegistry,
     Counter,
-    Gauge,
     Histogram,
     ProcessCollector,
     start_http_server,
 )
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from testyard.errors import SettingsError
 from testyard.queue import QueueName
 from testyard.result import Result
+from worker.hosts import HostPool
 
 _PLACE = ("context", "release", "architecture")
 #: Seconds: an unpacked package is ready in one, the longest tests run for 10 h.
 _SECONDS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 36000)
 
 
+class _Hosts(Collector):
+    """Slots of each host, as they are when somebody asks."""
+
+    def __init__(self, pool: HostPool) -> None:
+        self._pool = pool
+
+    def collect(self) -> Iterator[Metric]:
+        """See `Collector`."""
+        slots = GaugeMetricFamily("testyard_slots", "Runs possible at a time.", labels=["host"])
+        busy = GaugeMetricFamily("testyard_slots_busy", "Runs now.", labels=["host"])
+        drained = GaugeMetricFamily("testyard_host_drained", "1 if no run may begin there.", labels=["host"])
+        for state in self._pool.states():
+            slots.add_metric([state.host.name], state.host.settings.slots)
+            busy.add_metric([state.host.name], state.busy)
+            drained.add_metric([state.host.name], bool(state.drained))
+        yield from (slots, busy, drained)
+
+
 class Metrics:
     """The figures of one worker process; any thread may count."""
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, pool: HostPool) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._phases = Histogram(
@@ -55,8 +75,7 @@ class Metrics:
         self._parked = Counter(
             "testyard_parked", "Requests put among the dead letters.", ("queue",), registry=self._registry
         )
-        self._busy = Gauge("testyard_slots_busy", "Runs now.", registry=self._registry)
-        Gauge("testyard_slots", "Runs possible at a time.", registry=self._registry).set(slots)
+        self._registry.register(_Hosts(pool))
 
     def stored(self, place: QueueName, result: Result) -> None:
         """A run's result is in the store: its outcome and its phases count."""
@@ -76,12 +95,6 @@ class Metrics:
     def parked(self, queue: str) -> None:
         """A request can never work."""
         self._parked.labels(queue).inc()
-
-    @contextmanager
-    def busy(self) -> Iterator[None]:
-        """A slot is in use inside."""
-        with self._busy.track_inprogress():
-            yield
 
     @contextmanager
     def served(self, host: str, port: int) -> Iterator[None]:

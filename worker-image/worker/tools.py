@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 
 from testyard.settings import Settings
+from worker.hosts import HostPool
 from worker.live import LiveSender
 from worker.metrics import Metrics
 from worker.rules import Rules
-from worker.testbed.base import Testbed
 
 
 @dataclass(frozen=True)
@@ -18,9 +17,8 @@ class Tools:
     """Each is for use by any thread."""
 
     settings: Settings
-    testbed: Testbed
+    pool: HostPool
     sender: LiveSender
     metrics: Metrics
     rules: Rules
-    slots: threading.Semaphore
     ppas_known: bool

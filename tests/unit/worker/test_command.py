@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -14,7 +12,8 @@ from testyard.queue import QueueName
 from testyard.request import make_request
 from testyard.settings import Timeouts, Worker
 from worker.command import build_command, check_runnable
-from worker.testbed.base import Command, Process, Workspace, source_arguments
+from worker.testbed.base import Command, source_arguments
+from worker.testbed.null import NullTestbed
 
 QUEUE = QueueName("ubuntu", "noble", "amd64")
 LIMITS = [
@@ -26,29 +25,12 @@ LIMITS = [
 ]
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A kind of testbed that is never started here."""
-
-    disposable: bool = True
-    name: str = "kind"
-
-    def prepare(
-        self, release: str, architecture: str, note: Callable[[str], None], cancelled: Callable[[], bool]
-    ) -> None:
-        raise NotImplementedError
-
-    def start(self, workspace: Workspace, command: Command, cancelled: Callable[[], bool]) -> Process:
-        raise NotImplementedError
-
-    def remove(self, workspace: Workspace) -> None:
-        raise NotImplementedError
-
-
 def command_of(parameters: dict[str, Any], *, disposable: bool = True, pocket: str = "proposed") -> Command:
     limits = Timeouts(short=1, install=2, test=3, copy_files=4, build=5)
     settings = Worker(proposed_pocket=pocket)
-    return build_command(make_request("gzip", parameters), QUEUE, settings, Kind(disposable), limits)
+    return build_command(
+        make_request("gzip", parameters), QUEUE, settings, NullTestbed(None, disposable=disposable), limits
+    )
 
 
 def archive_options(parameters: dict[str, Any], **more: Any) -> list[str]:

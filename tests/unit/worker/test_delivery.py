@@ -16,7 +16,7 @@ OTHER = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 
 
 def delivery(body: bytes = b"gzip\n{}", queue: str = "debci-ppa-noble-amd64", **more: Any) -> Delivery:
-    return Delivery(tag=1, generation=1, queue=queue, body=body, **more)
+    return Delivery(tag=1, line=1, queue=queue, body=body, **more)
 
 
 @pytest.mark.parametrize("text", [ID, ID.upper(), ID.replace("-", "")])

@@ -10,10 +10,13 @@ import httpx
 import pytest
 
 from testyard.errors import SettingsError
+from testyard.hosts import NullHost
 from testyard.queue import QueueName
 from testyard.result import Result
 from testyard.run import Phase, PhaseTime
+from worker.hosts import Host, HostPool
 from worker.metrics import Metrics
+from worker.testbed.null import NullTestbed
 
 PLACE = QueueName("ppa", "noble", "amd64")
 LABELS = 'architecture="amd64",context="ppa"'
@@ -25,6 +28,11 @@ def listener() -> Iterator[socket.socket]:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         yield taken
+
+
+def _pool(slots: int) -> HostPool:
+    host = Host(NullHost(name="one", slots=slots), NullTestbed(None))
+    return HostPool([host], failures=5, on_drain=lambda *_: None)
 
 
 def _fetched(metrics: Metrics) -> str:
@@ -40,7 +48,7 @@ def _fetched(metrics: Metrics) -> str:
 
 
 def test_a_stored_run_counts_with_its_phases() -> None:
-    metrics = Metrics(3)
+    metrics = Metrics(_pool(3))
     phases = (PhaseTime(Phase.BUILD, 100.0, 7.5), PhaseTime(Phase.TEST, 110.0, 0.25, "<any> name"))
     metrics.stored(PLACE, Result(4, "gzip", phases=phases))
     text = _fetched(metrics)
@@ -52,23 +60,31 @@ def test_a_stored_run_counts_with_its_phases() -> None:
 
 
 def test_slots_and_what_was_not_run() -> None:
-    metrics = Metrics(3)
+    pool = _pool(3)
+    metrics = Metrics(pool)
     metrics.parked("debci-noble-amd64")
     metrics.returned("debci-noble-amd64")
-    with metrics.busy():
-        text = _fetched(metrics)
-    assert "testyard_slots 3.0" in text
-    assert "testyard_slots_busy 1.0" in text
+    seat = pool.take(PLACE)
+    assert seat
+    pool.drain({"one": "a new kernel"})
+    text = _fetched(metrics)
+    assert 'testyard_slots{host="one"} 3.0' in text
+    assert 'testyard_slots_busy{host="one"} 1.0' in text
+    assert 'testyard_host_drained{host="one"} 1.0' in text
     assert 'testyard_parked_total{queue="debci-noble-amd64"} 1.0' in text
     assert 'testyard_returned_total{queue="debci-noble-amd64"} 1.0' in text
-    assert "testyard_slots_busy 0.0" in _fetched(metrics)
+    pool.release(seat)
+    pool.drain({})
+    text = _fetched(metrics)
+    assert 'testyard_slots_busy{host="one"} 0.0' in text
+    assert 'testyard_host_drained{host="one"} 0.0' in text
 
 
 def test_a_taken_port_names_the_setting(listener: socket.socket) -> None:
     host, port = listener.getsockname()
     with (
         pytest.raises(SettingsError, match=r"worker\.metrics_port: 127\.0\.0\.1:\d+ cannot") as caught,
-        Metrics(1).served(host, port),
+        Metrics(_pool(1)).served(host, port),
     ):
         pytest.fail("served")
     assert "free port" in caught.value.resolution

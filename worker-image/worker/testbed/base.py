@@ -36,17 +36,31 @@ class Workspace:
 
 @dataclass(frozen=True)
 class Command:
-    """How to call autopkgtest for one run; the testbed adds the output directory and itself."""
+    """How to call autopkgtest for one run; the testbed adds the output directory and itself.
+
+    ``vm``: in a virtual machine, where the testbed has a choice. ``big``: with more processors, memory
+    and room than others.
+    """
 
     release: str
     architecture: str
     package: str
     options: tuple[str, ...] = ()
     git_source: tuple[str, ...] = ()
+    vm: bool = False
+    big: bool = False
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a testbed cannot be started, and how that is mended."""
+
+    what: str
+    mend: str
 
 
 class Testbed(Protocol):
-    """A kind of testbed."""
+    """A kind of testbed, on one host."""
 
     @property
     def name(self) -> str:
@@ -55,6 +69,16 @@ class Testbed(Protocol):
     @property
     def disposable(self) -> bool:
         """True if packages may be upgraded in it: it is thrown away afterwards."""
+
+    @property
+    def vm(self) -> bool:
+        """True if it can be a virtual machine."""
+
+    def problems(self) -> Sequence[Problem]:
+        """What keeps testbeds from being started, found within 5 s; empty if all is well."""
+
+    def tidy(self, note: Callable[[str], None]) -> None:
+        """Remove what dead workers left on the host, never what a living owner has. Raises TestbedError."""
 
     def prepare(
         self, release: str, architecture: str, note: Callable[[str], None], cancelled: Callable[[], bool]

@@ -12,7 +12,16 @@ from pathlib import Path
 
 from worker import process
 from worker.process import CLEAN_ENVIRONMENT
-from worker.testbed.base import Command, PlainProcess, Process, Workspace, output_pipe, source_arguments
+from worker.testbed.base import (
+    Command,
+    PlainProcess,
+    Problem,
+    Process,
+    Workspace,
+    output_pipe,
+    source_arguments,
+)
+from worker.testbed.fitness import missing_programs
 
 
 @dataclass(frozen=True)
@@ -22,6 +31,14 @@ class NullTestbed:
     source_dir: Path | None
     name: str = "null"
     disposable: bool = False
+    vm: bool = False
+
+    def problems(self) -> tuple[Problem, ...]:
+        """See `Testbed`."""
+        return missing_programs({"autopkgtest": "autopkgtest", "unshare": "util-linux"})
+
+    def tidy(self, note: Callable[[str], None]) -> None:
+        """See `Testbed`; folders are all that it leaves."""
 
     def prepare(
         self, release: str, architecture: str, note: Callable[[str], None], cancelled: Callable[[], bool]

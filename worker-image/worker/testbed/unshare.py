@@ -20,11 +20,13 @@ from worker.testbed.base import (
     PYTHON,
     Command,
     PlainProcess,
+    Problem,
     Process,
     Workspace,
     output_pipe,
     source_arguments,
 )
+from worker.testbed.fitness import missing_programs, tun_device, user_namespaces
 from worker.testbed.network import Network, attach_network, own_addresses
 from worker.testbed.resolver import machine_resolver
 from worker.testbed.tree import TreeCache
@@ -33,6 +35,16 @@ from worker.testbed.tree import TreeCache
 #: Seen: 0.1, and 2 on a machine with ten times more to do than processors.
 _LIMIT = 60.0
 _LOOK = 0.2
+
+#: Program → Debian package that brings it.
+_PROGRAMS = {
+    "autopkgtest": "autopkgtest",
+    "mmdebstrap": "mmdebstrap",
+    "newuidmap": "uidmap",
+    "pasta": "passt",
+    "setpriv": "util-linux",
+    "unshare": "util-linux",
+}
 
 #: A user namespace whose root is the account and whose other users are its sub-ids, with
 #: everything else of its own too; when unshare dies, the first process inside is killed, and with
@@ -61,6 +73,14 @@ class UnshareTestbed:
     source_dir: Path | None
     name: str = "unshare"
     disposable: bool = True
+    vm: bool = False
+
+    def problems(self) -> tuple[Problem, ...]:
+        """See `Testbed`."""
+        return (*missing_programs(_PROGRAMS), *user_namespaces(self.account), *tun_device())
+
+    def tidy(self, note: Callable[[str], None]) -> None:
+        """See `Testbed`; its processes end with the worker, and its folders are the worker's."""
 
     def prepare(
         self, release: str, architecture: str, note: Callable[[str], None], cancelled: Callable[[], bool]
