@@ -91,9 +91,11 @@ def _check_data(kind: EventKind, data: Any) -> None:
     if kind is EventKind.PHASE:
         PhaseTime.from_json(data)
     if kind is EventKind.LOG:
-        end = data.get("end")
-        if not isinstance(data.get("text"), str) or type(end) is not int or not 0 <= end < 2**31:
-            raise TypeError("a log event has a text and its end")
+        start, end = data.get("start"), data.get("end")
+        if type(start) is not int or type(end) is not int or not 0 <= start <= end < 2**31:
+            raise TypeError("a log event has the place where it starts and ends")
+        if not isinstance(data.get("text"), str):
+            raise TypeError("a log event has a text")
     if kind is EventKind.STORED and data.get("path") is not None:
         RunPath.parse(str(data["path"]))
         if not is_results_container(str(data.get("container"))):

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The status function: events of requests, and queue lengths → the index's live tables."""
+"""The status function: events of requests, running logs, and queue lengths → the index's live tables."""
 
 from __future__ import annotations
+
+import time
 
 import pika
 from sqlalchemy import Engine
@@ -19,13 +21,19 @@ from testyard.adapters.amqp import (
 )
 from testyard.adapters.consumer import Consumer
 from testyard.event import Event
-from testyard.index import index_engine, index_errors
+from testyard.index import index_engine, index_errors, livelog
 from testyard.index.write import apply_event, set_queue_lengths
 from testyard.queue import DEAD_LETTERS
 from testyard.settings import Settings, load_settings
 
 #: Seconds between two looks at the queues. A look is a passive declare each: 0.3 ms, no message moves.
 _LOOK_INTERVAL = 2.0
+
+
+#: Seconds between two looks for logs that nobody reads any more, and how long they stay after the end:
+#: readers that come a little late, or whose connection was cut, read on to the last line.
+_TIDY_INTERVAL = 60.0
+_LOG_STAYS = 600.0
 
 
 class QueueWatch:
@@ -74,11 +82,18 @@ def create_app() -> Starlette:
         tables.ensure()
         watch.look()
 
+    def tidy() -> None:
+        tables.ensure()
+        with index_errors(), engine.begin() as connection:
+            livelog.forget_ended(connection, before=time.time() - _LOG_STAYS)
+
     consumer = Consumer(settings.broker.url.get_secret_value(), STATUS_QUEUE, on_event)
     looker = Periodic("queues", _LOOK_INTERVAL, look)
+    tidier = Periodic("logs", _TIDY_INTERVAL, tidy)
     return function_app(
         [
             Background("events", consumer.run, consumer.stop, lambda: consumer.problem),
             Background("queues", looker.run, looker.stop, lambda: looker.problem),
+            Background("logs", tidier.run, tidier.stop, lambda: tidier.problem),
         ]
     )

@@ -215,7 +215,7 @@ def test_a_running_page_goes_on_by_itself_to_the_result(served: Served, chromium
         step(EventKind.TAKEN, worker="worker-1")
         step(EventKind.PHASE, phase="testbed", started=now, seconds=None, test=None)
         page.locator("[data-phase]", has_text="testbed").wait_for()
-        step(EventKind.LOG, text="first words <b>\n", end=16)
+        step(EventKind.LOG, text="first words <b>\n", start=0, end=16)
         page.locator("[data-tail]", has_text="first words <b>").wait_for()
         path = RunPath("bookworm", "amd64", "bc", RunId("20260106_000000_0a1b2@"))
         with engine.begin() as connection:

@@ -138,7 +138,7 @@ def worker(broker: Rabbit, ending: Event) -> Iterator[None]:
         request_id = str(parse_body(body).uuid)
         steps: list[tuple[EventKind, dict[str, object]]] = [
             (EventKind.TAKEN, {"worker": "w1"}),
-            (EventKind.LOG, {"text": "a line of the log\n", "end": 18}),
+            (EventKind.LOG, {"text": "a line of the log\n", "start": 0, "end": 18}),
             (ending.kind, dict(ending.data)),
         ]
         tell(broker.url, *(Event(kind, request_id, str(NOBLE), "demo", data=data) for kind, data in steps))

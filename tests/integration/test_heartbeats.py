@@ -16,7 +16,7 @@ from testyard.adapters.amqp import INDEX_QUEUE, STATUS_QUEUE, Publisher
 from testyard.adapters.consumer import Consumer
 from testyard.errors import BrokerError
 from testyard.event import COMPLETION_EXCHANGE, EVENTS_EXCHANGE
-from worker.live import LiveSender
+from worker.live import LiveSender, Message
 
 #: pika looks at intervals of a heartbeat and 5 s; a silent broker is seen at the second look at the latest.
 NOTICED = 2 * (1 + 5) + 8
@@ -44,11 +44,11 @@ def test_a_frozen_broker_is_noticed_and_all_go_on_afterwards(broker: Rabbit) -> 
     with live(broker) as sender, Publisher(url_of(broker)) as publisher:
         try:
             publisher.publish(COMPLETION_EXCHANGE, "", b"before")
-            sender.send(EVENTS_EXCHANGE, "log.x", b"before")
+            sender.send(Message(EVENTS_EXCHANGE, "log.x", b"before"))
             wait_for(lambda: seen == [b"before"] and waiting(broker, STATUS_QUEUE) == 1)
             with broker.frozen():
                 frozen = time.monotonic()
-                sender.send(EVENTS_EXCHANGE, "log.x", b"meanwhile")
+                sender.send(Message(EVENTS_EXCHANGE, "log.x", b"meanwhile"))
                 with pytest.raises(BrokerError, match="cannot publish"):
                     publisher.publish(COMPLETION_EXCHANGE, "", b"lost")
                 wait_for(lambda: consumer.problem != "", NOTICED)
@@ -69,12 +69,12 @@ def test_an_idle_connection_lives_if_it_is_served_and_is_opened_again_if_not(bro
 
     before = closed()
     with live(broker) as sender, Publisher(url_of(broker)) as unserved:
-        sender.send(EVENTS_EXCHANGE, "log.x", b"one")
+        sender.send(Message(EVENTS_EXCHANGE, "log.x", b"one"))
         unserved.publish(COMPLETION_EXCHANGE, "", b"one")
         wait_for(lambda: waiting(broker, STATUS_QUEUE) == 1)
         wait_for(lambda: closed() == before + 1)  # after two heartbeats
         time.sleep(1.5)  # the sender's connection is as old, and would be closed by now
-        sender.send(EVENTS_EXCHANGE, "log.x", b"two")
+        sender.send(Message(EVENTS_EXCHANGE, "log.x", b"two"))
         wait_for(lambda: waiting(broker, STATUS_QUEUE) == 2)
         unserved.publish(COMPLETION_EXCHANGE, "", b"two")
         assert waiting(broker, INDEX_QUEUE) == 2

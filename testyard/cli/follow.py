@@ -105,7 +105,7 @@ class Screen:
 
     def _log(self, data: Mapping[str, Any]) -> None:
         text, end = str(data.get("text", "")), int(data.get("end", 0))
-        if end <= self._known:
+        if end <= self._known or not text:
             return
         start = end - len(text.encode())
         if self._known and start < self._known:

@@ -30,6 +30,7 @@ from testyard.errors import BrokerError
 from testyard.event import EVENTS_EXCHANGE, PRIVATE_PACKAGE, Event, EventKind
 from testyard.queue import QueueName
 from testyard.request import TestRequest, new_request_id
+from testyard.secrets import masked_parameters
 from testyard.settings import Settings
 
 
@@ -115,8 +116,7 @@ def _send(settings: Settings, request: TestRequest, queue: QueueName) -> Accepte
         accepted = time.time()
         publisher.publish_request(queue, request.body(), request.uuid)
         package = PRIVATE_PACKAGE if request.private else request.package
-        shown = {} if request.private else dict(request.parameters)
-        data = {"parameters": shown}
+        data = {"parameters": {} if request.private else masked_parameters(request.parameters)}
         event = Event(EventKind.ACCEPTED, request.uuid, str(queue), package, time=accepted, data=data)
         with suppress(BrokerError):  # the request is safe, and what its worker tells is enough
             publisher.publish(EVENTS_EXCHANGE, event.routing_key, event.to_bytes())

@@ -79,6 +79,19 @@ request = Table(
     Index("request_state", "state", "accepted"),
 )
 
+#: The log of a run while it runs, and for some minutes after; see `testyard.livelog`. ``start`` and
+#: ``until`` are places in the log's bytes, ``told`` is when it was told. Start equals until where it ends.
+log_piece = Table(
+    "log_piece",
+    metadata,
+    Column("request_id", Text, primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("start", Integer, primary_key=True),
+    Column("until", Integer, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("told", Float, nullable=False),
+)
+
 #: How many messages wait in each queue, as the status function last saw it.
 queue_length = Table(
     "queue_length",

@@ -10,16 +10,17 @@ from typing import Any
 from sqlalchemy import Connection, case, select, update
 
 from testyard.event import Event, EventKind
-from testyard.index import limits
+from testyard.index import limits, livelog
 from testyard.index.engine import insert_for
 from testyard.index.rows import RequestState
 from testyard.index.schema import queue_length, request, run, subtest
+from testyard.livelog import LogPiece, left_out_line
 from testyard.result import Result
 from testyard.run import Phase, PhaseTime
 from testyard.store import RunPath
 
-#: How much of a running test's log the index keeps, in characters; the rest is in the store later.
-LOG_TAIL = 32 * 1024
+#: How much of a running test's log stands with its request, for lists, in characters.
+LOG_TAIL = 4 * 1024
 
 
 def record_run(connection: Connection, container: str, path: RunPath, result: Result) -> bool:
@@ -149,6 +150,11 @@ def apply_event(connection: Connection, event: Event) -> None:
         select(request).where(request.c.request_id == event.request_id).with_for_update()
     ).one()
     changes = {**_description(known.queue, event), **_changes(dict(known._mapping), event)}
+    if event.kind is EventKind.TAKEN and "attempt" in changes:
+        livelog.forget(connection, event.request_id)
+    if event.kind is EventKind.LOG and known.taken is not None and event.time >= known.taken:
+        # also after the end: its last pieces may be told later than the result
+        livelog.add(connection, event.request_id, known.attempt, _piece(event), told=event.time)
     if changes:
         connection.execute(update(request).where(request.c.request_id == event.request_id).values(**changes))
 
@@ -235,11 +241,16 @@ def _phase_key(phase: PhaseTime) -> tuple[Phase, str | None, float]:
 
 
 def _log(known: Mapping[str, Any], event: Event) -> dict[str, Any]:
-    end = int(event.data.get("end", 0))
-    if known["state"] != RequestState.RUNNING or end <= known["log_end"]:
+    piece = _piece(event)
+    if known["state"] != RequestState.RUNNING or piece.end <= known["log_end"]:
         return {}
-    text = str(event.data.get("text", "")).replace("\0", "\N{REPLACEMENT CHARACTER}")  # no column takes NUL
-    return {"log_tail": (known["log_tail"] + text)[-LOG_TAIL:], "log_end": end}
+    text = left_out_line(piece.left_out) if piece.left_out else piece.text
+    return {"log_tail": (known["log_tail"] + text)[-LOG_TAIL:], "log_end": piece.end}
+
+
+def _piece(event: Event) -> LogPiece:
+    text = str(event.data["text"]).replace("\0", "\N{REPLACEMENT CHARACTER}")  # no column takes NUL
+    return LogPiece(text, event.data["start"], event.data["end"])
 
 
 def _stored(known: Mapping[str, Any], event: Event) -> dict[str, Any]:

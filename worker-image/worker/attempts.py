@@ -21,6 +21,7 @@ from worker.execute import Again, Bundle, Execution
 from worker.hosts import Host, Seat
 from worker.limits import limits_for
 from worker.live import LiveReport
+from worker.mask import Masker, secrets_of
 from worker.packagelists import PackageList, PackageLists
 from worker.tools import Tools
 
@@ -79,16 +80,15 @@ class Attempts:
                 if isinstance(made, Bundle):
                     yield made
                     return
+                failed = f"attempt {number} of {settings.attempts} failed"
+                told = f"{failed}: {made.cause} (host {host.name}, rule {made.rule})"
+                seconds = min(settings.retry_pause * 2 ** (number - 1), _LONGEST_PAUSE)
+                execution.end_log(f"{told}; the next one is due in {seconds} s")
             finally:
                 self._remove(host, execution)
-            failed = f"attempt {number} of {settings.attempts} failed"
-            told = f"{failed}: {made.cause} (host {host.name}, rule {made.rule})"
             log.warning("request %s: %s", self.claim.request_id, "private" if self.request.private else told)
             self.tools.metrics.tried_again(self.queue)
             history = (*history, told)
-            seconds = min(settings.retry_pause * 2 ** (number - 1), _LONGEST_PAUSE)
-            line = f"testyard: {told}; the next one is due in {seconds} s\n".encode()
-            self.report.log(line, execution.log_size + len(line))
             self.report.phase(PhaseTime(Phase.WAIT, time.time()))
             pause(seconds)
 
@@ -107,6 +107,7 @@ class Attempts:
         return self.tools.pool.could(self.queue, partial(_suits, tried, vm))
 
     def _remove(self, host: Host, execution: Execution) -> None:
+        execution.end_log()
         try:
             host.testbed.remove(execution.workspace)
         except TestbedError as error:  # the run is what it is; the next start of a worker removes the rest
@@ -157,6 +158,7 @@ class Attempts:
             judge=partial(judge, last=number >= worker.attempts),
             folder=f"{self.claim.request_id}-{self.claim.token[:8]}",
             cancelled=self.cancelled,
+            masker=Masker(secrets_of(self.request, self.tools.settings)),
         )
 
     def _asks_for_what_is_not_there(self) -> bool:

@@ -12,6 +12,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from worker import output
 from worker.command import build_command
 from worker.hosts import Host
 from worker.live import LiveReport
+from worker.livelog import LiveLog
+from worker.mask import Masker
 from worker.phases import PhaseTracker
 from worker.rules import Judgement
 from worker.runlog import RunLog
@@ -35,11 +38,9 @@ from worker.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two status messages (the older system's figure), and between two log events.
+#: Seconds between two status messages (the older system's figure), and between two looks at a silent run.
 _STATUS_INTERVAL = 10.0
-_LOG_INTERVAL = 0.3
-#: A log event is not larger; of a flood only the end is shown live.
-_LOG_EVENT = 32 * 1024
+_LOOK = 0.3
 #: Less free room than this after a failed run, in bytes: the disk failed, not the package.
 _NO_ROOM = 32 * 1024 * 1024
 
@@ -88,6 +89,7 @@ class Execution:
         judge: Callable[[int, str], Judgement],
         cancelled: threading.Event,
         folder: str,
+        masker: Masker,
     ) -> None:
         self._request = request
         self._queue = queue
@@ -102,10 +104,9 @@ class Execution:
         self._judge = judge
         self._cancelled = cancelled
         self.workspace = Workspace(runs_folder(settings, host.name) / folder)
-        self._log = RunLog(self.workspace.log, settings.max_log_bytes, self._on_log)
+        self._log = RunLog(self.workspace.log, settings.max_log_bytes, masker)
+        self._live = LiveLog(self._log, report)
         self.phases = PhaseTracker(self._on_phase)
-        self._pending = b""
-        self._last_event = 0.0
         self._least_room = float("inf")
 
     def run(self, notes: tuple[str, ...] = ()) -> Bundle | Again:
@@ -146,10 +147,12 @@ class Execution:
             log.warning("%s is not empty: %s", self.workspace.folder, error.brief)
         return bundle
 
-    @property
-    def log_size(self) -> int:
-        """The log's length so far, in bytes."""
-        return self._log.size
+    def end_log(self, last_words: str = "") -> None:
+        """Tell spectators the rest of the log, and a line after it; nothing if it has been stored."""
+        if last_words:
+            with suppress(TestbedError):  # on a full disk they are told all the same
+                self._log.note(last_words)
+        self._live.close()
 
     def refuse(self, exit_code: int, reason: str) -> Bundle:
         """The result of a run that must not be: nothing is started. Raises TestbedError."""
@@ -186,7 +189,7 @@ class Execution:
             if not ended:
                 process.kill()
             status = process.wait()
-            self._flush()
+        self._log.settle()
         return output.exit_code_of(status)
 
     def _follow(self, process: Process) -> bool:
@@ -196,7 +199,7 @@ class Execution:
         with selectors.DefaultSelector() as selector:
             selector.register(process.output, selectors.EVENT_READ)
             while not self._cancelled.is_set():
-                ready = selector.select(_LOG_INTERVAL)
+                ready = selector.select(_LOOK)
                 if ready:
                     data = os.read(process.output, 1 << 16)
                     if not data:
@@ -204,7 +207,7 @@ class Execution:
                     self._write(process, data)
                     watchdog.heard()
                 else:
-                    self._flush()
+                    self._live.flush()
                 watchdog.look()
                 self._least_room = watchdog.least_room
                 if time.monotonic() - last_status >= _STATUS_INTERVAL:
@@ -215,30 +218,20 @@ class Execution:
 
     def _write(self, process: Process, data: bytes) -> None:
         try:
-            self._log.write(data)
+            masked = self._log.write(data)
         except TestbedError:
             process.kill()
             raise
-        self.phases.feed(data)
+        self.phases.feed(masked)
+        self._live.grown()
 
     def _note(self, text: str) -> None:
         self._log.note(text)
-        self._flush()
+        self._live.flush()
 
     def _on_phase(self, phase: PhaseTime) -> None:
-        self._flush()  # so that a spectator sees lines and phases in their order
+        self._live.flush(now=True)  # so that a spectator sees lines and phases in their order
         self._report.phase(phase)
-
-    def _on_log(self, data: bytes, end: int) -> None:
-        self._pending = (self._pending + data)[-_LOG_EVENT:]
-        if time.monotonic() - self._last_event >= _LOG_INTERVAL:
-            self._flush(end)
-
-    def _flush(self, end: int | None = None) -> None:
-        if self._pending:
-            self._report.log(self._pending, self._log.size if end is None else end)
-            self._pending = b""
-            self._last_event = time.monotonic()
 
     def _no_room(self, exit_code: int) -> str:
         # autopkgtest may have removed by now what filled the disk
@@ -283,7 +276,7 @@ class Execution:
         )
         for entry in left_out[:50]:
             self._log.note(f"not among the artifacts: {entry}")
-        self._flush()
+        self._live.close(complete=True)
         return Bundle(result, output.compress_log(self.workspace.log), artifacts)
 
 

@@ -26,7 +26,7 @@ from worker.delivery import Delivery
 from worker.hosts import Seat
 from worker.insist import Insistence
 from worker.lease import LeaseKeeper
-from worker.live import LiveReport
+from worker.live import LiveReport, Message
 from worker.publish import remove_unfinished
 from worker.storing import Storing
 from worker.tools import Tools
@@ -107,7 +107,7 @@ class Job:
         self._tools.metrics.parked(delivery.queue)
         if known:
             event = Event(EventKind.REJECTED, known, delivery.queue, "", data={"reason": told})
-            self._tools.sender.send(EVENTS_EXCHANGE, event.routing_key, event.to_bytes())
+            self._tools.sender.send(Message(EVENTS_EXCHANGE, event.routing_key, event.to_bytes()))
         return Settlement.ACK
 
     def _claimed(

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from testyard.adapters.amqp import Publisher
@@ -24,9 +25,11 @@ from testyard.event import (
     EventKind,
     StatusMessage,
 )
+from testyard.livelog import LogPiece
 from testyard.queue import QueueName
 from testyard.request import TestRequest
 from testyard.run import PhaseTime
+from testyard.secrets import masked_parameters
 from testyard.store import is_private
 
 log = logging.getLogger(__name__)
@@ -39,39 +42,62 @@ _BACKLOG_BYTES = 32 * 1024 * 1024
 _IDLE = 1.0
 #: Seconds between two attempts to reach a broker that is away.
 _PAUSE = 1.0
-#: How often one message is tried: a broker that restarts is back within 5 s.
-_ATTEMPTS = 8
+
+
+@dataclass(frozen=True)
+class Message:
+    """What is sent. A ``fleeting`` one is of no use later: it is tried once."""
+
+    exchange: str
+    key: str
+    body: bytes
+    fleeting: bool = False
+
+
+#: Makes messages when it is their turn.
+Maker = Callable[[], Iterable[Message]]
 
 
 class LiveSender(threading.Thread):
-    """Sends what it is handed, in order, on a connection of its own."""
+    """Sends what it is handed, in order, on a connection of its own; waits for a broker that is away."""
 
     def __init__(self, url: str) -> None:
         super().__init__(name="live", daemon=True)
         self._publisher = Publisher(url)
-        self._waiting: queue.Queue[tuple[str, str, bytes] | None] = queue.Queue(_BACKLOG)
+        self._waiting: queue.Queue[Message | Maker | None] = queue.Queue(_BACKLOG)
         self._lock = threading.Lock()
         self._bytes = 0
+        self._finishing = threading.Event()
 
-    def send(self, exchange: str, key: str, body: bytes) -> None:
+    def send(self, message: Message) -> None:
         """Take a message for sending; dropped if too many wait already."""
         with self._lock:
-            if self._bytes + len(body) > _BACKLOG_BYTES:
+            if self._bytes + len(message.body) > _BACKLOG_BYTES:
                 log.debug("a live message was dropped: the broker is away or slow")
                 return
-            self._bytes += len(body)
-        try:
-            self._waiting.put_nowait((exchange, key, body))
-        except queue.Full:
-            self._forget(body)
-            log.debug("a live message was dropped: the broker is away or slow")
+            self._bytes += len(message.body)
+        if not self._put(message):
+            self._forget(message)
 
-    def _forget(self, body: bytes) -> None:
+    def send_made(self, maker: Maker) -> bool:
+        """Send what ``maker`` gives when its turn comes; False if too many wait already."""
+        return self._put(maker)
+
+    def _put(self, item: Message | Maker) -> bool:
+        try:
+            self._waiting.put_nowait(item)
+        except queue.Full:
+            log.debug("a live message was dropped: the broker is away or slow")
+            return False
+        return True
+
+    def _forget(self, message: Message) -> None:
         with self._lock:
-            self._bytes -= len(body)
+            self._bytes -= len(message.body)
 
     def finish(self, timeout: float) -> None:
         """Send what waits, at most for ``timeout`` seconds, and end."""
+        self._finishing.set()
         try:
             self._waiting.put(None, timeout=timeout)
         except queue.Full:
@@ -80,26 +106,34 @@ class LiveSender(threading.Thread):
 
     def run(self) -> None:
         """Send until `finish` is called."""
-        while (message := self._next()) is not None:
-            self._forget(message[2])
-            self._send(*message)
+        while (item := self._next()) is not None:
+            if isinstance(item, Message):
+                self._forget(item)
+                self._send(item)
+            else:
+                for message in item():
+                    self._send(message)
         self._publisher.close()
 
-    def _next(self) -> tuple[str, str, bytes] | None:
-        """The next message, None at the end; keeps the connection alive until one comes."""
+    def _next(self) -> Message | Maker | None:
+        """What is next, None at the end; keeps the connection alive until something comes."""
         while True:
             try:
                 return self._waiting.get(timeout=_IDLE)
             except queue.Empty:
                 self._publisher.serve()
 
-    def _send(self, exchange: str, key: str, body: bytes) -> None:
-        for _ in range(_ATTEMPTS):
+    def _send(self, message: Message) -> None:
+        told = False
+        while True:
             try:
-                self._publisher.publish(exchange, key, body, persistent=False)
+                self._publisher.publish(message.exchange, message.key, message.body, persistent=False)
             except BrokerError as error:
-                log.warning("live message not sent: %s", error.brief)
-                time.sleep(_PAUSE)
+                if not told:
+                    log.warning("live messages wait: %s", error.brief)
+                told = True
+                if message.fleeting or self._finishing.wait(_PAUSE):
+                    return
             else:
                 return
 
@@ -113,12 +147,20 @@ class LiveReport:
         self._id = request_id
         self._place = place
         self._package = PRIVATE_PACKAGE if request.private else request.package
-        self._parameters = {} if request.private else dict(request.parameters)
+        self._parameters = {} if request.private else masked_parameters(request.parameters)
+
+    @property
+    def private(self) -> bool:
+        """True if nobody may watch the log."""
+        return self._request.private
 
     def event(self, kind: EventKind, **data: Any) -> None:
         """Tell one step."""
+        self._sender.send(self._message(kind, data))
+
+    def _message(self, kind: EventKind, data: dict[str, Any]) -> Message:
         event = Event(kind, self._id, str(self._place), self._package, data=data)
-        self._sender.send(EVENTS_EXCHANGE, event.routing_key, event.to_bytes())
+        return Message(EVENTS_EXCHANGE, event.routing_key, event.to_bytes())
 
     def taken(self, worker: str) -> None:
         """Work on the request begins."""
@@ -129,10 +171,18 @@ class LiveReport:
         told = PhaseTime(phase.phase, phase.started, phase.seconds) if self._request.private else phase
         self.event(EventKind.PHASE, **told.to_json())
 
-    def log(self, text: bytes, end: int) -> None:
-        """The log's next piece, which ends at byte ``end``."""
-        if not self._request.private:
-            self.event(EventKind.LOG, text=text.decode("utf-8", errors="replace"), end=end)
+    def log(self, pieces: Iterable[LogPiece]) -> None:
+        """The log's next pieces."""
+        for message in self._of_log(pieces):
+            self._sender.send(message)
+
+    def log_made(self, pieces: Callable[[], Iterable[LogPiece]]) -> bool:
+        """The log's next pieces, made when it is their turn; False if too much waits already."""
+        return self._sender.send_made(lambda: self._of_log(pieces()))
+
+    def _of_log(self, pieces: Iterable[LogPiece]) -> Iterable[Message]:
+        for piece in pieces if not self.private else ():
+            yield self._message(EventKind.LOG, asdict(piece))
 
     def stored(self, container: str, path: str, exit_code: int) -> None:
         """The result is in the store."""
@@ -153,4 +203,4 @@ class LiveReport:
             logtail=PRIVATE_LOG if self._request.private else tail,
             uuid=None if self._request.private else self._id,
         )
-        self._sender.send(STATUS_EXCHANGE, "", message.to_bytes())
+        self._sender.send(Message(STATUS_EXCHANGE, "", message.to_bytes(), fleeting=True))

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import gzip
 import re
+import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from testyard.errors import TestbedError
+from worker.mask import Masker
 
 #: Kept in memory: enough to tell why a run failed when the disk is full.
 _TAIL = 64 * 1024
@@ -22,33 +23,56 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class RunLog:
-    """``on_data`` is told every piece that was written and the log's length after it, in bytes."""
+    """``masker`` takes out what nobody may read. For use by one thread; others may `read`."""
 
-    def __init__(self, path: Path, limit: int, on_data: Callable[[bytes, int], None]) -> None:
+    def __init__(self, path: Path, limit: int, masker: Masker) -> None:
         self._path = path
         self._limit = limit
-        self._on_data = on_data
+        self._masker = masker
+        self._lock = threading.Lock()
         self._head = b""
         self._cut = False
         self.size = 0
         self.tail = b""
 
-    def write(self, data: bytes) -> None:
-        """Append; what is beyond the limit is dropped, and the log says so once.
+    def write(self, data: bytes) -> bytes:
+        """Append; what is beyond the limit is dropped, and the log says so once. Returns it masked.
 
         Raises TestbedError if the disk is full or broken.
         """
-        if self._cut:
-            return
-        if self.size + len(data) > self._limit:
-            self._cut = True
-            room = max(0, self._limit - self.size)
-            data = data[:room] + b"\n" + _line(f"log cut here, at {self._limit} bytes")
-        self._append(data)
+        return self._write(self._masker.feed(data))
+
+    def settle(self) -> bytes:
+        """Append what may have been the beginning of a secret, when no more comes. Raises TestbedError."""
+        return self._write(self._masker.rest())
 
     def note(self, text: str) -> None:
         """Append a line of our own, in autopkgtest's form, also after the cut. Raises TestbedError."""
-        self._append(_line(text))
+        self.settle()
+        self._append(self._masker.feed(_line(text)))
+
+    def read(self, start: int, length: int) -> bytes:
+        """At most so many of the bytes from ``start`` on; none if the file is gone."""
+        with self._lock:
+            place = start - (self.size - len(self.tail))
+            if place >= 0:
+                return self.tail[place : place + length]
+        try:
+            with self._path.open("rb") as file:
+                file.seek(start)
+                return file.read(length)
+        except OSError:
+            return b""
+
+    def _write(self, masked: bytes) -> bytes:
+        if masked and not self._cut:
+            data = masked
+            if self.size + len(data) > self._limit:
+                self._cut = True
+                room = max(0, self._limit - self.size)
+                data = data[:room] + b"\n" + _line(f"log cut here, at {self._limit} bytes")
+            self._append(data)
+        return masked
 
     def _append(self, data: bytes) -> None:
         try:
@@ -75,14 +99,14 @@ class RunLog:
         return gzip.compress(self.tail + b"".join(_line(line) for line in ending.splitlines()), mtime=0)
 
     def _remember(self, data: bytes) -> None:
-        self.size += len(data)
-        self.tail = (self.tail + data)[-_TAIL:]
+        with self._lock:
+            self.size += len(data)
+            self.tail = (self.tail + data)[-_TAIL:]
         room = _HEAD_BYTES - len(self._head)
         if room > 0 and self._head.count(b"\n") < _HEAD_LINES:
             lines = (self._head + data[:room]).split(b"\n", _HEAD_LINES)
             # the sixth item is what follows the fifth line
             self._head = b"\n".join([*lines[:_HEAD_LINES], *([b""] if len(lines) > _HEAD_LINES else [])])
-        self._on_data(data, self.size)
 
 
 def _line(text: str) -> bytes:

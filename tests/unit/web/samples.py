@@ -222,7 +222,7 @@ def _fill_requests(connection: Connection, now: float) -> None:
         ),
         event(EventKind.TAKEN, RUNNING, "coreutils", now - 60, worker="worker-1"),
         *(event(EventKind.PHASE, RUNNING, "coreutils", now - 40, **phase) for phase in phases),
-        event(EventKind.LOG, RUNNING, "coreutils", now - 2, text=tail, end=len(tail)),
+        event(EventKind.LOG, RUNNING, "coreutils", now - 2, text=tail, start=0, end=len(tail.encode())),
         event(
             EventKind.ACCEPTED, QUEUED, "dash", now - 30, parameters=secret, queue="debci-ppa-trixie-amd64"
         ),
@@ -236,7 +236,7 @@ def _fill_requests(connection: Connection, now: float) -> None:
         ),
         event(EventKind.ACCEPTED, PRIVATE, "private-test", now - 20, parameters=private),
         event(EventKind.TAKEN, PRIVATE, "private-test", now - 19, worker="worker-secret"),
-        event(EventKind.LOG, PRIVATE, "private-test", now - 9, text="secret log", end=10),
+        event(EventKind.LOG, PRIVATE, "private-test", now - 9, text="secret log", start=0, end=10),
     ]
     for step in steps:
         apply_event(connection, step)

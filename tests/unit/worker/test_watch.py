@@ -11,12 +11,13 @@ import pytest
 
 from testyard.errors import TestbedError
 from testyard.event import Event, EventKind
+from testyard.livelog import LogPiece
 from testyard.queue import QueueName
 from testyard.request import make_request
 from testyard.run import Phase, PhaseTime
 from testyard.settings import Timeouts
 from worker.aptsources import AptSource, sources_file
-from worker.live import LiveReport, LiveSender
+from worker.live import LiveReport, LiveSender, Message
 from worker.testbed.account import Account, testbed_account
 from worker.watchdog import Watchdog
 
@@ -31,8 +32,8 @@ class Collected(LiveSender):
         super().__init__("amqp://127.0.0.1:1/")
         self.sent: list[tuple[str, str, bytes]] = []
 
-    def send(self, exchange: str, key: str, body: bytes) -> None:
-        self.sent.append((exchange, key, body))
+    def send(self, message: Message) -> None:
+        self.sent.append((message.exchange, message.key, message.body))
 
 
 def tell_all(**parameters: object) -> list[tuple[str, str, bytes]]:
@@ -46,7 +47,7 @@ def tell_all(**parameters: object) -> list[tuple[str, str, bytes]]:
     report = LiveReport(sender, make_request("secretpackage", fields), ID, QUEUE)
     report.taken("worker-1")
     report.phase(PhaseTime(Phase.TEST, 5.0, None, "secret-subtest"))
-    report.log(b"log text \xff", 10)
+    report.log([LogPiece("log text \n", 0, 10)])
     report.status(running=True, seconds=12.9, tail="log text")
     report.stored("private-autopkgtest-noble", "noble/amd64/s/secretpackage/20260101_000000_12345@", 4)
     return sender.sent
@@ -64,7 +65,7 @@ def test_a_public_request_shows_all() -> None:
     assert [key for exchange, key, _ in sent if exchange == "testyard.events"] == [
         f"{kind}.{ID}" for kind in ("taken", "phase", "log", "stored")
     ]
-    assert events[2].data == {"text": "log text \ufffd", "end": 10}
+    assert events[2].data == {"text": "log text \n", "start": 0, "end": 10, "complete": False}
     status = next(json.loads(body) for exchange, _, body in sent if exchange == "teststatus.fanout")
     assert status == {
         "release": "noble",
@@ -105,7 +106,8 @@ def test_a_sender_without_a_broker_never_makes_a_run_wait() -> None:
     sender = LiveSender("amqp://127.0.0.1:1/")
     started = time.monotonic()
     for _ in range(5000):
-        sender.send("testyard.events", "log.x", b"x")
+        sender.send(Message("testyard.events", "log.x", b"x"))
+        sender.send_made(lambda: [Message("testyard.events", "log.x", b"x")])
     sender.finish(timeout=0.2)
     assert time.monotonic() - started < 2
 

@@ -164,7 +164,7 @@ def test_the_largest_parameters_of_a_request_fit(index: Connection) -> None:
 
 def test_lists_do_not_read_large_columns(index: Connection) -> None:
     entered(index, worker={"worker": "w1"}, phases=(PhaseTime(Phase.TEST, 1.0, 1.0, "a"),), request_id="r")
-    told(index, step(EventKind.TAKEN), step(EventKind.LOG, 11.0, text="one\n", end=4))
+    told(index, step(EventKind.TAKEN), step(EventKind.LOG, 11.0, text="one\n", start=0, end=4))
     statements: list[str] = []
     event.listen(index, "before_cursor_execute", lambda *call: statements.append(call[2]))
     (run,) = read.latest_runs(index)

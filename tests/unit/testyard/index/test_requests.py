@@ -56,7 +56,7 @@ def test_from_acceptance_to_the_end(index: Connection) -> None:
     assert (found.package, found.parameters, found.queue_name.release) == ("gzip", PARAMETERS, "noble")
     found = row(index, TAKEN)
     assert (found.state, found.taken, found.worker, found.attempt) == (RequestState.RUNNING, 20, "w1", 1)
-    found = row(index, phase(21, started=21), event(EventKind.LOG, 22, text="one\n", end=4))
+    found = row(index, phase(21, started=21), event(EventKind.LOG, 22, text="one\n", start=0, end=4))
     assert (found.phases, found.log_tail, found.log_end) == ((PhaseTime(Phase.BUILD, 21.0),), "one\n", 4)
     found = row(index, RETURNED)
     assert (found.state, found.reason) == (RequestState.QUEUED, "the worker was stopped")
@@ -70,7 +70,12 @@ def test_from_acceptance_to_the_end(index: Connection) -> None:
 
 def test_a_cancelled_request_stays_so(index: Connection) -> None:
     found = row(
-        index, ACCEPTED, TAKEN, CANCELLED, phase(47, started=47), event(EventKind.LOG, 48, text="x", end=1)
+        index,
+        ACCEPTED,
+        TAKEN,
+        CANCELLED,
+        phase(47, started=47),
+        event(EventKind.LOG, 48, text="x", start=0, end=1),
     )
     assert (found.state, found.reason, found.log_tail) == (RequestState.CANCELLED, "by ann", "")
     assert row(index, STORED).state is RequestState.DONE  # it came too late
@@ -131,24 +136,29 @@ def test_two_phases_may_start_at_the_same_time(index: Connection) -> None:
 
 
 def test_a_taking_told_twice_does_not_begin_anew(index: Connection) -> None:
-    found = row(index, TAKEN, LIVE[0], event(EventKind.LOG, 22, text="one\n", end=4), TAKEN)
+    found = row(index, TAKEN, LIVE[0], event(EventKind.LOG, 22, text="one\n", start=0, end=4), TAKEN)
     assert (found.attempt, len(found.phases), found.log_tail) == (1, 1, "one\n")
 
 
 def test_the_former_worker_is_not_heard(index: Connection) -> None:
-    late = [LIVE[0], event(EventKind.LOG, 22, text="old\n", end=400), RETURNED]
+    late = [LIVE[0], event(EventKind.LOG, 22, text="old\n", start=0, end=400), RETURNED]
     found = row(index, TAKEN, TAKEN_AGAIN, *late)
     assert (found.state, found.worker, found.phases, found.log_end) == (RequestState.RUNNING, "w2", (), 0)
 
 
 def test_a_log_told_twice_or_late(index: Connection) -> None:
-    one, two = event(EventKind.LOG, 22, text="one\n", end=4), event(EventKind.LOG, 23, text="two\n", end=8)
+    one, two = (
+        event(EventKind.LOG, 22, text="one\n", start=0, end=4),
+        event(EventKind.LOG, 23, text="two\n", start=4, end=8),
+    )
     found = row(index, TAKEN, one, one, two, one, two)
     assert (found.log_tail, found.log_end) == ("one\ntwo\n", 8)
 
 
 def test_the_tail_of_a_long_log(index: Connection) -> None:
-    found = row(index, TAKEN, event(EventKind.LOG, 22, text="x" * LOG_TAIL + "end\0", end=LOG_TAIL + 4))
+    found = row(
+        index, TAKEN, event(EventKind.LOG, 22, text="x" * LOG_TAIL + "end\0", start=0, end=LOG_TAIL + 4)
+    )
     assert len(found.log_tail) == LOG_TAIL
     assert found.log_tail.endswith("end\N{REPLACEMENT CHARACTER}")
 
@@ -159,7 +169,7 @@ def test_what_is_told_after_the_end_changes_nothing(index: Connection) -> None:
         event(kind, 99, reason="x", worker="w9")
         for kind in (EventKind.TAKEN, EventKind.RETURNED, EventKind.REJECTED)
     ]
-    assert row(index, *late, event(EventKind.LOG, 99, text="x", end=99)) == done
+    assert row(index, *late, event(EventKind.LOG, 99, text="x", start=0, end=99)) == done
 
 
 def test_a_private_runs_end_has_no_place(index: Connection) -> None:

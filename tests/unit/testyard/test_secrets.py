@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from web.secrets import masked, masked_text
+from testyard.secrets import masked, masked_text
 
 
 @pytest.mark.parametrize(
