@@ -13,6 +13,7 @@ _LONGEST = 300
 _NO_SUCH_TEST = re.compile(r"autopkgtest \[[\d:]{8}\]: ERROR: .* has no test matching --test-?name ")
 _NO_SOURCE = re.compile(r"Unable to (?:locate|find a source) package (?:for )?(\S+)$", re.MULTILINE)
 _BAD_PACKAGE = re.compile(r"^(?: *\d+s )?badpkg: (.+)$", re.MULTILINE)
+_ARCHIVE = re.compile(r"^(?: *\d+s )?testyard: (archive \S+ cannot be .+)$", re.MULTILINE)
 _ERROR = re.compile(r"autopkgtest \[[\d:]{8}\]: ERROR: (.+)$", re.MULTILINE)
 
 
@@ -22,7 +23,11 @@ def cause_of(exit_code: int, log_end: str, request: TestRequest, release: str) -
         return f"no test of {request.package} is named {request.testname}"
     if exit_code in (12, 14) and request.package in _NO_SOURCE.findall(log_end):
         return f"there is no source package {request.package} in {release}"
-    found = []
+    found: list[str] = []
+    if exit_code in (12, 16):
+        found = _ARCHIVE.findall(log_end)
+    if found:
+        return _one_line(found[-1])
     if exit_code in (12, 14):
         found = _BAD_PACKAGE.findall(log_end)
     elif exit_code in (16, 20):

@@ -13,6 +13,7 @@ import uuid
 from typing import Any
 
 from testyard.errors import RequestError
+from testyard.ppa import Ppa
 
 _PACKAGE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9.+-]*")
 _SOURCE = re.compile(r"[a-z0-9][a-z0-9.+-]+")
@@ -21,10 +22,6 @@ _ENV = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*=[^\x00-\x1f\x7f]*")
 _ENV_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 # no user:password@: the address stands in autopkgtest's arguments and in the public log
 _GIT = re.compile(r"(?:https?|git)://[a-zA-Z0-9._/~+%:-]+(?:#[a-zA-Z0-9._/+~][a-zA-Z0-9._/+~-]*)?")
-_PPA = re.compile(
-    r"(?P<credentials>[^:@/\s]+:[^@/\s]+@)?(?P<user>[a-z0-9][a-z0-9.+-]*)/(?P<name>[a-z0-9][a-z0-9.+-]*)"
-    r"(?P<fingerprint>:[0-9A-Fa-f]{8,64})?"
-)
 _TEST = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9.+_-]*")
 _SWIFT_USER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._@-]*")
 _MAX_ITEMS = 1000
@@ -69,17 +66,8 @@ def ppas(value: Any) -> tuple[str, ...]:
     """Archives as ``[user:token@]owner/name[:fingerprint]`` each."""
     items = _strings("ppas", value)
     for item in items:
-        if not _PPA.fullmatch(item) or ".." in "".join(ppa_owner_and_name(item)):
-            raise RequestError("ppas", "each must be owner/name, optionally with credentials and fingerprint")
+        Ppa.parse(item)
     return items
-
-
-def ppa_owner_and_name(item: str) -> tuple[str, str]:
-    """Owner and name of an archive, without credentials and fingerprint."""
-    match = _PPA.fullmatch(item)
-    if match is None:
-        raise RequestError("ppas", "each must be owner/name")
-    return match["user"], match["name"]
 
 
 def environment(value: Any) -> tuple[str, ...]:

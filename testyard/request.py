@@ -18,6 +18,7 @@ from typing import Any
 from testyard import fields
 from testyard.errors import RequestError
 from testyard.jsonobject import parse_object
+from testyard.ppa import Ppa
 
 #: A body larger than this is no test request. The largest that britney has sent is a few kB.
 MAX_BODY_BYTES = 256 * 1024
@@ -60,6 +61,11 @@ class TestRequest:
         """Source packages to take from the proposed pocket."""
         return tuple(t.split("/", 1)[0] for t in self.triggers if t != MIGRATION_REFERENCE)
 
+    @property
+    def archives(self) -> tuple[Ppa, ...]:
+        """The archives that ``ppas`` names."""
+        return tuple(Ppa.parse(item) for item in self.ppas)
+
     def body(self) -> bytes:
         """The queue body in the form that every consumer reads: LF before the JSON."""
         return f"{self.package}\n{json.dumps(dict(self.parameters))}".encode()
@@ -96,7 +102,7 @@ def make_request(package: str, parameters: Mapping[str, Any]) -> TestRequest:
     """
     if not (parameters.get("test-git") or parameters.get("build-git")):
         fields.source_name(package)
-    return TestRequest(
+    request = TestRequest(
         package=fields.package_name(package),
         triggers=fields.triggers(parameters.get("triggers")),
         ppas=fields.ppas(parameters.get("ppas")),
@@ -112,6 +118,9 @@ def make_request(package: str, parameters: Mapping[str, Any]) -> TestRequest:
         uuid=fields.request_id("uuid", parameters.get("uuid")),
         parameters=dict(parameters),
     )
+    if not request.swiftuser and not all(ppa.public for ppa in request.archives):
+        raise RequestError("ppas", "an archive with credentials needs swiftuser: its results are private")
+    return request
 
 
 def new_request_id() -> str:

@@ -23,6 +23,7 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as EnvironmentError_
 
+from testyard.archives import Archives
 from testyard.errors import RequestError, SettingsError
 from testyard.hosts import AnyHost, Host, NullHost, UnshareHost
 from testyard.queue import QueueName, all_queues
@@ -123,6 +124,7 @@ class Worker(Section):
     deaths: int = Field(default=5, ge=1, description="of workers that run a request, until it is given up")
     rules: Path | None = Field(default=None, description="file that says what failures mean")
     timeouts: Timeouts = Timeouts()
+    archives: Archives = Archives()
     proposed_pocket: str = Field(
         default="proposed", description="pocket that triggers come from; empty where there is none"
     )

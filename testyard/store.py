@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from testyard import fields
 from testyard.errors import RequestError, ResultError
+from testyard.ppa import Ppa
 from testyard.queue import QueueName
 from testyard.run import RunId
 
@@ -40,7 +41,8 @@ def container_name(release: str, ppas: Sequence[str] = (), *, private: bool = Fa
     QueueName("ubuntu", release, "any")
     name = f"autopkgtest-{release}"
     if ppas:
-        name += "-" + "-".join(fields.ppa_owner_and_name(ppas[-1]))
+        last = Ppa.parse(ppas[-1])
+        name += f"-{last.owner}-{last.name}"
     return f"private-{name}" if private else name
 
 

@@ -62,10 +62,3 @@ def test_what_cannot_work_until_somebody_mends_it_is_not_tried_again(tmp_path: P
         assert (run["outcome"], "attempts" in run["worker"]) == ("tmpfail", False)
         assert "knows no archive of release nosuchrelease" in run["worker"]["cause"]
         assert "nothing of the triggers was installed" in run["worker"]["note"]
-        rejected = system.request("gzip", "--ppa", "owner/name")
-        system.wait(
-            lambda: system.get(f"/requests/{rejected}.json").json().get("state") == "rejected",
-            seconds=30,
-            what="autopkgtest knows no such archive",
-        )
-        assert "knows no ppa" in system.get(f"/requests/{rejected}").text

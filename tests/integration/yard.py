@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -85,7 +86,7 @@ class Yard:
         config = self.folder / "settings.toml"
         lines = []
         for section, values in self.settings.items():
-            lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+            lines += [f"[{section}]", *(f"{key} = {_toml(value)}" for key, value in values.items())]
         config.write_text("\n".join(lines))
         config.chmod(0o600)
         clean = {key: value for key, value in os.environ.items() if not key.startswith("TESTYARD_")}
@@ -137,6 +138,17 @@ class Yard:
         names = [name for name in self.objects(container) if name.endswith("/result.tar")]
         return [read_result_tar(self.store.get(container, name) or b"") for name in names]
 
+    def log_of(self, result: Result, container: str = CONTAINER) -> str:
+        """A stored run's whole log."""
+        for name in self.objects(container):
+            if (
+                name.endswith("/result.tar")
+                and read_result_tar(self.store.get(container, name) or b"") == result
+            ):
+                data = self.store.get(container, f"{name.removesuffix('result.tar')}log.gz")
+                return gzip.decompress(data or b"").decode(errors="replace")
+        raise AssertionError("no such run is stored")
+
     def wait(self, condition: Callable[[], object], what: str, seconds: float = 30) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
@@ -163,6 +175,12 @@ class Yard:
 
     def path(self, package: str = "ty-pass") -> RunPath:
         return RunPath("sample", self.architecture, package, RunId("20260102_030405_abcde@"))
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
+    return json.dumps(value)
 
 
 def body_of(package: str, **parameters: Any) -> bytes:

@@ -18,7 +18,6 @@ from typing import IO
 from testyard.errors import SettingsError, TestyardError
 from testyard.hosts import Host as HostSettings
 from testyard.settings import Settings, Worker, load_settings
-from worker.command import knows_ppas
 from worker.hosts import Host, HostPool
 from worker.live import LiveSender
 from worker.loop import WorkerLoop
@@ -85,7 +84,7 @@ def _work(settings: Settings, pool: HostPool) -> None:
     tidier.start()
     worker = settings.worker
     metrics = Metrics(pool)
-    tools = Tools(settings, pool, sender, metrics, Rules.load(worker.rules), knows_ppas())
+    tools = Tools(settings, pool, sender, metrics, Rules.load(worker.rules))
     loop = WorkerLoop(tools, worker.work_dir / "worker.alive")
     signal.signal(signal.SIGTERM, lambda *_: loop.stop() if loop.draining else loop.drain())
     signal.signal(signal.SIGHUP, lambda *_: loop.drain())

@@ -58,11 +58,16 @@ def machine_sources(release: str) -> tuple[AptSource, ...]:
 
 
 def sources_file(sources: tuple[AptSource, ...]) -> str:
-    """The archives with their source packages, in deb822 form."""
-    return "\n".join(
-        f"Types: deb deb-src\nURIs: {source.uri}\nSuites: {source.suite}\n"
-        f"Components: {' '.join(source.components)}\n"
-        for source in sources
+    """The archives with their source packages, a line each.
+
+    Not in deb822 form: from that, autopkgtest 5.28 derives no pocket, without a word. It takes the release
+    from the first line, so a line without a pocket comes first.
+    """
+    ordered = sorted(sources, key=lambda source: "-" in source.suite)
+    return "".join(
+        f"{kind} {source.uri} {source.suite} {' '.join(source.components)}\n"
+        for source in ordered
+        for kind in ("deb", "deb-src")
     )
 
 

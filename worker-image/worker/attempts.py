@@ -39,6 +39,9 @@ _VM_ARCHITECTURES = ("amd64", "amd64v3", "s390x")
 _NOTHING_PROPOSED = (
     "nothing of the triggers was installed: this archive has no proposed pocket, they say why the test ran"
 )
+_NO_ARCHIVES = (
+    "the request's archives and pockets were not used: this testbed is the machine itself, and stays as it is"
+)
 _NO_VM = "the list vm_packages names this package, but no host of this worker has virtual machines"
 _NEVER = "not run: the release team's list never_run names this package"
 
@@ -125,10 +128,10 @@ class Attempts:
             execution.phases.add(PhaseTime(Phase.WAIT, self.accepted, time.time() - self.accepted))
         host = self.seat.host
         made = execution.run((*self._notes(), *history))
-        if isinstance(made, Again) or made.result.exit_code == _TMPFAIL:
-            self.tools.pool.failed(host, self.request.package)
-        else:
+        if not isinstance(made, Again) and made.result.exit_code != _TMPFAIL:
             self.tools.pool.well(host)
+        elif execution.blames_host:
+            self.tools.pool.failed(host, self.request.package)
         return made
 
     def _execution(
@@ -142,7 +145,7 @@ class Attempts:
             "host": host.name,
             "testbed": host.testbed.name,
             **({"attempts": str(number)} if number > 1 else {}),
-            **({"note": _NOTHING_PROPOSED} if self._asks_for_what_is_not_there() else {}),
+            **({"note": note} if (note := self._note(host)) else {}),
         }
         return Execution(
             self.request,
@@ -161,17 +164,20 @@ class Attempts:
             masker=Masker(secrets_of(self.request, self.tools.settings)),
         )
 
-    def _asks_for_what_is_not_there(self) -> bool:
-        wanted = self.request.trigger_sources or self.request.all_proposed
-        return bool(wanted) and not self.tools.settings.worker.proposed_pocket
+    def _note(self, host: Host) -> str:
+        """What of the request has no effect here; empty if all has."""
+        wanted = bool(self.request.trigger_sources or self.request.all_proposed)
+        if wanted and not self.tools.settings.worker.proposed_pocket and not self.request.ppas:
+            return _NOTHING_PROPOSED
+        return _NO_ARCHIVES if self.request.ppas and not host.testbed.disposable else ""
 
     def _notes(self) -> tuple[str, ...]:
-        name = self.tools.settings.worker.name
+        name, note = self.tools.settings.worker.name, self._note(self.seat.host)
         return (
             f"request {self.claim.request_id}: {self.request.package} on {self.queue.release} "
             f"{self.queue.architecture}",
             f"taken by worker {name}; host {self.seat.host.name}, testbed {self.seat.host.testbed.name}",
-            *([_NOTHING_PROPOSED] if self._asks_for_what_is_not_there() else []),
+            *([note] if note else []),
         )
 
 

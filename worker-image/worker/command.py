@@ -3,45 +3,47 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from testyard.errors import RequestError
 from testyard.queue import QueueName
 from testyard.request import TestRequest
 from testyard.settings import Timeouts, Worker
-from worker import process
+from worker.archives import PLACE
 from worker.testbed.base import Command, Testbed
 
-
-def knows_ppas() -> bool:
-    """True if this machine's autopkgtest takes ``ppa:owner/name`` as an archive; Debian 12's does not."""
-    # its help ends with status 20 in Debian 12
-    return "ppa:" in process.run(["autopkgtest", "--help"], codes=(0, 20))
-
-
-def check_archives(request: TestRequest, *, ppas_known: bool) -> None:
-    """Refuse archives that this worker's autopkgtest cannot add. Raises RequestError."""
-    if request.ppas and not ppas_known:
-        raise RequestError("ppas", "the worker's autopkgtest knows no ppa: archives")
+#: autopkgtest 5.28 adds no pocket to sources in deb822 form, and does not say so.
+_POCKET_CHECK = (
+    "grep -rqse '-{pocket}' /etc/apt/sources.list /etc/apt/sources.list.d || "
+    "{{ echo 'testyard: no pocket {pocket}: autopkgtest cannot read the testbed sources'; exit 1; }}"
+)
 
 
 def check_runnable(request: TestRequest) -> None:
-    """Refuse what no worker can run. Raises RequestError naming the field.
-
-    An archive's credentials would stand in autopkgtest's arguments, hence in ``ps`` and the log.
-    """
-    if any("@" in ppa for ppa in request.ppas):
-        raise RequestError("ppas", "archives with credentials are not supported")
+    """Refuse what no worker can run. Raises RequestError naming the field."""
+    if request.parameters.get("test-bzr"):
+        raise RequestError("test-bzr", "Bazaar branches cannot be tested; use test-git or build-git")
 
 
 def build_command(
-    request: TestRequest, queue: QueueName, settings: Worker, testbed: Testbed, limits: Timeouts
+    request: TestRequest,
+    queue: QueueName,
+    settings: Worker,
+    testbed: Testbed,
+    limits: Timeouts,
+    *,
+    archives: Path | None = None,
 ) -> Command:
-    """Options, in order: archives, pocket, upgrade, time limits, environment, one test."""
+    """Options, in order: archives, pocket, upgrade, time limits, environment, one test.
+
+    ``archives`` is the folder that `worker.archives` made for a request that names some.
+    """
     return Command(
         release=queue.release,
         architecture=queue.architecture,
         package=request.package,
         options=(
-            *(_archive_options(request, settings) if testbed.disposable else ()),
+            *(_archive_options(request, settings, archives) if testbed.disposable else ()),
             *_timeouts(limits),
             *(f"--env={item}" for item in request.env),
             *([f"--env=ADT_TEST_TRIGGERS={' '.join(request.triggers)}"] if request.triggers else []),
@@ -51,8 +53,10 @@ def build_command(
     )
 
 
-def _archive_options(request: TestRequest, settings: Worker) -> list[str]:
-    options = [f"--add-apt-source=ppa:{ppa}" for ppa in request.ppas]
+def _archive_options(request: TestRequest, settings: Worker, archives: Path | None) -> list[str]:
+    options = []
+    if archives is not None:
+        options = [f"--copy={archives}:{PLACE}", f"--setup-commands=sh {PLACE}/install"]
     pocket = settings.proposed_pocket
     wants_pocket = not request.test_git and (not request.ppas or request.all_proposed)
     if pocket and wants_pocket:
@@ -61,6 +65,8 @@ def _archive_options(request: TestRequest, settings: Worker) -> list[str]:
         elif request.trigger_sources:
             sources = ",".join(f"src:{source}" for source in request.trigger_sources)
             options.append(f"--apt-pocket={pocket}={sources}")
+        if options and options[-1].startswith("--apt-pocket"):
+            options.append(f"--setup-commands={_POCKET_CHECK.format(pocket=pocket)}")
     return [*options, "--apt-upgrade"]
 
 

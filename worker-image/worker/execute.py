@@ -25,6 +25,7 @@ from testyard.result import BLACKLISTED, Result, write_result_tar
 from testyard.run import DENYLISTED, Phase, PhaseTime, explain
 from testyard.settings import Timeouts, Worker
 from worker import output
+from worker.archives import write_archives
 from worker.command import build_command
 from worker.hosts import Host
 from worker.live import LiveReport
@@ -108,13 +109,16 @@ class Execution:
         self._live = LiveLog(self._log, report)
         self.phases = PhaseTracker(self._on_phase)
         self._least_room = float("inf")
+        #: False if a failure that is not the package's was not the host's either.
+        self.blames_host = True
 
     def run(self, notes: tuple[str, ...] = ()) -> Bundle | Again:
         """Run the test; a testbed that fails is a result too (exit code 16), with the reason in the log.
 
         ``judge`` is asked what the exit code means, and shown the log's end.
 
-        Raises CancelledRun if ``cancelled`` is set meanwhile.
+        Raises CancelledRun if ``cancelled`` is set meanwhile, RequestError if an archive of the request
+        can never be used.
         """
         started = time.time()
         trouble, lasting = "", False
@@ -135,6 +139,7 @@ class Execution:
         log_end = self._log.tail.decode(errors="replace")
         cause = next(iter(trouble.splitlines()), "")
         cause = cause or cause_of(exit_code, log_end, self._request, self._queue.release)
+        self.blames_host = not cause.startswith("archive ")
         judged = self._judge(exit_code, f"{log_end}\n{trouble}")
         if judged.again and (self._elsewhere or not lasting):
             return Again(judged.again, cause or explain(exit_code))
@@ -172,10 +177,12 @@ class Execution:
             ) from error
 
     def _autopkgtest(self) -> int:
-        command = build_command(self._request, self._queue, self._settings, self._testbed, self._limits)
-        command = replace(command, vm=self._vm, big=self._big)
         try:
             self.phases.enter(Phase.TREE)
+            archives = self._archives()
+            about = (self._request, self._queue, self._settings, self._testbed, self._limits)
+            command = build_command(*about, archives=archives)
+            command = replace(command, vm=self._vm, big=self._big)
             stopped = self._cancelled.is_set
             self._testbed.prepare(self._queue.release, self._queue.architecture, self._note, stopped)
             self.phases.enter(Phase.TESTBED)
@@ -191,6 +198,15 @@ class Execution:
             status = process.wait()
         self._log.settle()
         return output.exit_code_of(status)
+
+    def _archives(self) -> Path | None:
+        """The request's archives as files for the testbed. Raises RequestError, TestbedError, OSError."""
+        if not self._request.ppas or not self._testbed.disposable:
+            return None
+        folder = self.workspace.out.parent / "archives"
+        folder.parent.mkdir()
+        write_archives(folder, self._request.archives, self._queue.release, self._settings.archives)
+        return folder
 
     def _follow(self, process: Process) -> bool:
         """Read the output to its end; False if it was left before, because of ``cancelled``."""

@@ -21,7 +21,6 @@ from testyard.queue import QueueName
 from testyard.request import TestRequest
 from worker.attempts import Attempts
 from worker.claim import ClaimBook, ClaimState, Identity, identify
-from worker.command import check_archives
 from worker.delivery import Delivery
 from worker.hosts import Seat
 from worker.insist import Insistence
@@ -83,8 +82,6 @@ class Job:
     def _read(self, store: SwiftStore, publisher: Publisher) -> Settlement:
         try:
             request, queue = self._delivery.read()
-            if self._seat.host.testbed.disposable:
-                check_archives(request, ppas_known=self._tools.ppas_known)
         except RequestError as error:
             return self._park(publisher, error, self._delivery.request_id)
         book = self._book_in(store)
@@ -157,6 +154,8 @@ class Job:
                 with suppress(StoreError):  # what a lost turn left
                     remove_unfinished(storing.store, lease.claim)
                 return self._cancel(claim.request_id, lease.reason, report)
+            except RequestError as error:  # it took a look at its archives to know
+                return self._park(storing.publisher, error, claim.request_id)
             except Exception:
                 # not the request's fault: nobody is to count it as a worker that died of it
                 self._give_back(book, identity.key, lease, report, "the worker met an error of its own")

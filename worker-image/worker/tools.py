@@ -21,4 +21,3 @@ class Tools:
     sender: LiveSender
     metrics: Metrics
     rules: Rules
-    ppas_known: bool

@@ -35,6 +35,13 @@ TESTBED = f"{OWN}ERROR: testbed failure: testbed auxverb failed with exit code 2
         (14, f"badpkg: {'x' * 9999}\n", None, f"{'x' * 300}…"),
         (16, TESTBED, None, "testbed failure: testbed auxverb failed with exit code 255"),
         (20, f"{OWN}ERROR: one\n{OWN}ERROR: two\n", None, "two"),
+        (
+            12,
+            "testyard: archive a/b cannot be used: why\nbadpkg: x\n",
+            None,
+            "archive a/b cannot be used: why",
+        ),
+        (16, f"testyard: archive a/b cannot be reached\n{TESTBED}", None, "archive a/b cannot be reached"),
         (4, NO_SOURCE + TESTBED, None, ""),
         (16, "", None, ""),
     ],

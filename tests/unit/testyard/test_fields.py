@@ -21,7 +21,7 @@ TAKEN: list[tuple[str, Any, str, Any]] = [
     ("triggers", "a1/1  b2/2", "triggers", ("a1/1", "b2/2")),
     ("triggers", ["migration-reference/0"], "triggers", ("migration-reference/0",)),
     ("ppas", ["me/one"], "ppas", ("me/one",)),
-    ("ppas", ["me:token@me/one:0123abcd"], "ppas", ("me:token@me/one:0123abcd",)),
+    ("ppas", ["me/one:0123abcd"], "ppas", ("me/one:0123abcd",)),
     ("env", ["A=", "_B1=x y=z ä"], "env", ("A=", "_B1=x y=z ä")),
     ("test-git", "https://example.org/a.git", "test_git", "https://example.org/a.git"),
     ("test-git", "https://example.org/a.git  main", "test_git", "https://example.org/a.git#main"),
@@ -158,14 +158,3 @@ def test_credentials_of_an_archive_are_not_in_the_error() -> None:
     with pytest.raises(RequestError) as caught:
         make_request("gzip", {"ppas": ["me:s3cret@me/UPPER"]})
     assert "s3cret" not in str(caught.value)
-
-
-@pytest.mark.parametrize("item", ["me/one", "me:token@me/one", "me:token@me/one:0123ABCD"])
-def test_owner_and_name(item: str) -> None:
-    assert fields.ppa_owner_and_name(item) == ("me", "one")
-
-
-def test_no_owner_and_name() -> None:
-    with pytest.raises(RequestError) as caught:
-        fields.ppa_owner_and_name("me")
-    assert caught.value.field == "ppas"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from testyard.archives import Archives
 from testyard.errors import SettingsError
 from testyard.settings import Settings, Store, Topology, load_settings
 
@@ -175,3 +176,19 @@ def test_a_topology_without_names(topology: Topology, words: str) -> None:
 
 def test_arguments_win() -> None:
     assert Settings(topology=Topology(releases=("x",))).topology.releases == ("x",)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("public_url", "https://{owner}.example.org/{name}"),
+        ("public_url", "file:///srv/{owner}/{name}"),
+        ("private_url", "https://me:secret@example.org/{owner}/{name}"),
+        ("key_url", "https://example.org/{owner}"),
+        ("about_url", "https://example.org/{owner!r}"),
+        ("about_url", "https://example.org/ {owner}"),
+    ],
+)
+def test_a_request_cannot_choose_the_host_of_an_archive(key: str, value: str) -> None:
+    with pytest.raises(ValidationError):
+        Archives.model_validate({key: value})

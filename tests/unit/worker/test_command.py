@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,14 @@ from worker.testbed.base import Command, source_arguments
 from worker.testbed.null import NullTestbed
 
 QUEUE = QueueName("ubuntu", "noble", "amd64")
+CHECK = (
+    "--setup-commands=grep -rqse '-proposed' /etc/apt/sources.list /etc/apt/sources.list.d || { echo "
+    "'testyard: no pocket proposed: autopkgtest cannot read the testbed sources'; exit 1; }"
+)
+ARCHIVES = (
+    "--copy=/w/archives:/run/testyard-archives",
+    "--setup-commands=sh /run/testyard-archives/install",
+)
 LIMITS = [
     "--timeout-short=1",
     "--timeout-install=2",
@@ -28,9 +37,10 @@ LIMITS = [
 def command_of(parameters: dict[str, Any], *, disposable: bool = True, pocket: str = "proposed") -> Command:
     limits = Timeouts(short=1, install=2, test=3, copy_files=4, build=5)
     settings = Worker(proposed_pocket=pocket)
-    return build_command(
-        make_request("gzip", parameters), QUEUE, settings, NullTestbed(None, disposable=disposable), limits
-    )
+    archives = Path("/w/archives") if parameters.get("ppas") else None
+    testbed = NullTestbed(None, disposable=disposable)
+    request = make_request("gzip", parameters)
+    return build_command(request, QUEUE, settings, testbed, limits, archives=archives)
 
 
 def archive_options(parameters: dict[str, Any], **more: Any) -> list[str]:
@@ -49,9 +59,9 @@ def test_everything_in_the_contracts_order() -> None:
         }
     )
     assert found.options == (
-        "--add-apt-source=ppa:owner/one",
-        "--add-apt-source=ppa:owner/two:0123456789ABCDEF",
+        *ARCHIVES,
         "--apt-pocket=proposed",
+        CHECK,
         "--apt-upgrade",
         *LIMITS,
         "--env=A=1 2",
@@ -71,19 +81,23 @@ def test_everything_in_the_contracts_order() -> None:
         ({"triggers": ["migration-reference/0"]}, []),
         ({"triggers": ["migration-reference/0", "a1/1"]}, ["--apt-pocket=proposed=src:a1"]),
         ({"all-proposed": "1", "triggers": ["a1/1"]}, ["--apt-pocket=proposed"]),
-        ({"ppas": ["o/n"], "triggers": ["a1/1"]}, ["--add-apt-source=ppa:o/n"]),
+        ({"ppas": ["o/n"], "triggers": ["a1/1"]}, [*ARCHIVES]),
         ({"test-git": "https://example.org/x", "triggers": ["a1/1"], "all-proposed": "1"}, []),
         ({"build-git": "https://example.org/x", "triggers": ["a1/1"]}, ["--apt-pocket=proposed=src:a1"]),
     ],
 )
 def test_pocket(parameters: dict[str, Any], expected: list[str]) -> None:
-    assert archive_options(parameters) == [*expected, "--apt-upgrade"]
+    found = [option for option in archive_options(parameters) if option != CHECK]
+    assert found == [*expected, "--apt-upgrade"]
+    assert (CHECK in archive_options(parameters)) is any("pocket" in option for option in expected)
 
 
 def test_a_distribution_without_such_a_pocket() -> None:
     assert archive_options({"triggers": ["a1/1"], "all-proposed": "1"}, pocket="") == ["--apt-upgrade"]
     pocket = archive_options({"triggers": ["a1/1"]}, pocket="experimental")
-    assert pocket == ["--apt-pocket=experimental=src:a1", "--apt-upgrade"]
+    assert pocket[0] == "--apt-pocket=experimental=src:a1"
+    assert "'-experimental'" in pocket[1]
+    assert pocket[2:] == ["--apt-upgrade"]
 
 
 def test_nothing_is_upgraded_where_the_testbed_stays() -> None:
@@ -102,9 +116,8 @@ def test_where_the_test_comes_from() -> None:
     assert source_arguments(command_of({}), None) == ("gzip",)
 
 
-def test_credentials_are_refused_and_not_repeated() -> None:
+def test_no_branch_of_bazaar() -> None:
     with pytest.raises(RequestError) as caught:
-        check_runnable(make_request("gzip", {"ppas": ["o/n", "user:hunter2@o/n"]}))
-    assert caught.value.field == "ppas"
-    assert "hunter2" not in str(caught.value)
-    check_runnable(make_request("gzip", {"ppas": ["o/n"]}))
+        check_runnable(make_request("gzip", {"test-bzr": "lp:gzip"}))
+    assert caught.value.field == "test-bzr"
+    check_runnable(make_request("gzip", {"test-bzr": ""}))

@@ -71,6 +71,7 @@ def test_what_may_be_private_is_known_before_it_is_read(body: bytes, perhaps: bo
         (b"../x\n{}", "debci-noble-amd64", "package"),
         (b"\xff", "debci-noble-amd64", "body"),
         (b'gzip\n{"ppas": ["a:b@c/d"]}', "debci-noble-amd64", "ppas"),
+        (b'gzip\n{"test-bzr": "lp:gzip"}', "debci-noble-amd64", "test-bzr"),
         (b"gzip", "elsewhere", "queue"),
     ],
 )

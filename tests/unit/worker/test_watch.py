@@ -146,14 +146,14 @@ def test_watchdog_ends_a_run_that_takes_too_long_however_much_it_says(tmp_path: 
 
 def test_sources_file() -> None:
     sources = (
-        AptSource("http://archive.example.org/debian", "bookworm", ("contrib", "main")),
         AptSource("http://archive.example.org/debian", "bookworm-updates", ("main",)),
+        AptSource("http://archive.example.org/debian", "bookworm", ("contrib", "main")),
     )
     assert sources_file(sources) == (
-        "Types: deb deb-src\nURIs: http://archive.example.org/debian\nSuites: bookworm\n"
-        "Components: contrib main\n\n"
-        "Types: deb deb-src\nURIs: http://archive.example.org/debian\nSuites: bookworm-updates\n"
-        "Components: main\n"
+        "deb http://archive.example.org/debian bookworm contrib main\n"
+        "deb-src http://archive.example.org/debian bookworm contrib main\n"
+        "deb http://archive.example.org/debian bookworm-updates main\n"
+        "deb-src http://archive.example.org/debian bookworm-updates main\n"
     )
     assert sources_file(()) == ""
 

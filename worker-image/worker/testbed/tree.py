@@ -137,8 +137,8 @@ class TreeCache:
         self, scratch: Path, listed: str, release: str, architecture: str, cancelled: Callable[[], bool]
     ) -> None:
         scratch.mkdir(mode=0o711)  # apt works in it as one of the account's sub-ids
-        (scratch / "mirror.sources").write_text(listed)
-        (scratch / "mirror.sources").chmod(0o644)
+        (scratch / "mirror.list").write_text(listed)
+        (scratch / "mirror.list").chmod(0o644)
         self.account.give(scratch)
         place = _STAGED if self.account.switch else scratch
         command = self.account.argv(
@@ -186,5 +186,5 @@ def _command(release: str, architecture: str, place: Path) -> list[str]:
         "--skip=cleanup/apt/lists",
         release,
         str(place / "tree.tar"),
-        str(place / "mirror.sources"),
+        str(place / "mirror.list"),
     ]

@@ -96,8 +96,8 @@ class UnshareTestbed:
         """See `Testbed`."""
         box = workspace.out.parent
         (box / "tmp").mkdir(parents=True)
-        for folder in (box, box / "tmp"):
-            self.account.give(folder)
+        for path in (box, *box.rglob("*")):  # nothing of a test is in it yet
+            self.account.give(path)
         reader, writer = output_pipe((self.account.uid, self.account.gid) if self.account.switch else None)
         try:
             child = subprocess.Popen(
@@ -151,7 +151,7 @@ class UnshareTestbed:
         autopkgtest = [
             "autopkgtest",
             "--output-dir=/work/out",
-            *command.options,
+            *(option.replace(f"--copy={box}/", "--copy=/work/") for option in command.options),
             *source_arguments(command, Path("/sources") / command.package if known else None),
             "--",
             "unshare",
