@@ -23,10 +23,13 @@ from testyard.settings import Settings, load_settings
 from web.addresses import Addresses
 from web.fetch import TIMEOUT
 from web.headers import HEADERS, SafeHeaders
+from web.livelog import LogHub
 from web.pages.page import NotFoundError
 from web.pages.problem import ProblemPage, problem_json
 from web.routes import make_routes, site_of, wants_json
+from web.secrets import hidden_request
 from web.site import Site, make_templates
+from web.views import RequestView
 
 _DETAILS = {
     404: "There is no such page.",
@@ -42,12 +45,15 @@ def create_app(
     Raises SettingsError if a setting is wrong.
     """
     settings = settings or load_settings()
+    engine = open_index(settings.database.url.get_secret_value())
+    places = Addresses.of(settings)
     site = Site(
-        engine=open_index(settings.database.url.get_secret_value()),
+        engine=engine,
         # the store is ours: no proxy from the environment stands before it
         client=httpx.AsyncClient(timeout=TIMEOUT, transport=transport, trust_env=False),
-        places=Addresses.of(settings),
+        places=places,
         templates=make_templates(),
+        logs=LogHub(engine, lambda row: RequestView.of(row, places).to_live(), hidden_request),
     )
     app = Starlette(
         routes=make_routes(),
@@ -72,6 +78,7 @@ def _closing(site: Site) -> Lifespan[Starlette]:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         yield
+        await site.logs.close()
         await site.client.aclose()
         site.engine.dispose()
 

@@ -14,6 +14,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from web.live import live_routes
 from web.packing import takes_gzip
 from web.pages.home import home
 from web.pages.package import history, package
@@ -45,6 +46,7 @@ def make_routes() -> list[BaseRoute]:
     return [
         *_page("/", home, twin="/index.json"),
         *_page("/running", running),
+        *live_routes(),
         *_page("/requests/{request_id}", request_page),
         *(Route(path, _latest) for path in ("/runs", "/runs/")),
         *_page("/runs/{reference:path}", runs),
@@ -71,7 +73,7 @@ def site_of(request: Request) -> Site:
 
 def wants_json(path: str) -> bool:
     """True for the addresses that programs ask."""
-    return path.endswith(".json") or path == "/health"
+    return path.endswith((".json", ".events")) or path == "/health"
 
 
 def _page(path: str, build: Build, *, twin: str | None = None) -> list[BaseRoute]:

@@ -21,6 +21,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from web import addresses, words
 from web.addresses import Addresses
 from web.fetch import LogText, fetch_log
+from web.livelog import LogHub
 from web.log import Log, read_log
 from web.packing import packed
 from web.pages.page import LIVE, Build, Page, Query
@@ -39,12 +40,13 @@ LARGE_AT_ONCE = 2
 
 @dataclass(frozen=True)
 class Site:
-    """The site's parts; nothing in it changes while it runs."""
+    """The site's parts."""
 
     engine: Engine
     client: httpx.AsyncClient
     places: Addresses
     templates: Environment
+    logs: LogHub
     large: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_AT_ONCE))
 
     async def page(self, build: Build, names: Mapping[str, str], asked: Mapping[str, str]) -> Page:

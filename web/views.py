@@ -136,6 +136,12 @@ class RequestView:
             "run": row.path,
         }
 
+    def to_live(self) -> dict[str, Any]:
+        """The same for those who get its log piece by piece."""
+        value = self.to_json()
+        del value["log_tail"]
+        return value
+
 
 def request_views(rows: tuple[RequestRow, ...], places: Addresses) -> tuple[RequestView, ...]:
     """The views of several requests."""

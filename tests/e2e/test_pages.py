@@ -200,6 +200,76 @@ def test_all_is_reached_by_keyboard(served: Served, chromium: Browser) -> None:
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
 
 
+class Live:
+    """A running request, step by step."""
+
+    def __init__(self, database: str, request_id: str) -> None:
+        self.request_id = request_id
+        self.now = time.time()
+        self.end = 0
+        self._engine = open_index(database, writer=True)
+
+    def step(self, kind: EventKind, **data: object) -> None:
+        self.now += 0.001
+        with self._engine.begin() as connection:
+            apply_event(connection, samples.event(kind, self.request_id, "bc", self.now, **data))
+
+    def log(self, text: str, *, size: int | None = None) -> None:
+        start, self.end = self.end, self.end + (size or len(text.encode()))
+        self.step(EventKind.LOG, text=text, start=start, end=self.end)
+
+
+def test_lines_appear_without_a_reload(served: Served, chromium: Browser) -> None:
+    live = Live(served.database, "7d0b6b76-4bb0-4f0c-9c52-5a0c5b7d7e12")
+    live.step(EventKind.TAKEN, worker="worker-1")
+    live.log("the first line\nhalf a ")
+    with opened(chromium, f"{served.url}/requests/{live.request_id}") as page:
+        tail = page.locator("[data-tail]")
+        page.evaluate("window.notReloaded = true")
+        live.log("line \u00e4<b>\n")
+        tail.get_by_text("half a line ä<b>").wait_for()
+        live.log("\x1b[31mred\x1b[0m bell\x07 \r10%\r")
+        tail.get_by_text("10%").wait_for()
+        live.log("100%\n\x1b[3")
+        live.log("2mgreen\x1b[0m\n")
+        live.log("", size=5_000_000)
+        live.log("x" * 300_000 + "\nthe very end\n")
+        page.locator("[data-tail]", has_text="the very end").wait_for()
+        text = tail.text_content() or ""
+        lines = text.split("\n")
+        assert lines[:5] == ["the first line", "half a line ä<b>", "100%", "green", ""]
+        assert lines[5] == "… 5000000 bytes are left out here; the stored log has them …"
+        assert len(lines[6]) == 4000
+        live.step(EventKind.TAKEN, worker="worker-2")  # the next attempt has a log of its own
+        live.end = 0
+        live.log("again from the first line\n")
+        page.locator("[data-tail]", has_text="again from").wait_for()
+        assert "green" not in (tail.text_content() or "")
+        assert page.evaluate("window.notReloaded") is True
+
+
+def test_without_javascript_lines_appear_by_reloading(served: Served, chromium: Browser) -> None:
+    live = Live(served.database, "7d0b6b76-4bb0-4f0c-9c52-5a0c5b7d7e13")
+    live.step(EventKind.TAKEN, worker="worker-1")
+    live.log("the first line\n")
+    with opened(chromium, f"{served.url}/requests/{live.request_id}", java_script_enabled=False) as page:
+        live.log("the second line\n")
+        tail = page.locator("[data-tail]", has_text="the second line")
+        tail.wait_for(timeout=12_000)
+        assert tail.text_content() == "the first line\nthe second line\n"
+
+
+def test_where_a_stream_does_not_get_through_the_page_asks(served: Served, chromium: Browser) -> None:
+    live = Live(served.database, "7d0b6b76-4bb0-4f0c-9c52-5a0c5b7d7e14")
+    live.step(EventKind.TAKEN, worker="worker-1")
+    live.log("the first line\n")
+    with opened(chromium, served.url + "/packages") as page:
+        page.add_init_script("delete window.EventSource")
+        page.goto(f"{served.url}/requests/{live.request_id}")
+        live.log("the second line\n")
+        page.locator("[data-tail]", has_text="the second line").wait_for()
+
+
 def test_a_running_page_goes_on_by_itself_to_the_result(served: Served, chromium: Browser) -> None:
     request_id = "7d0b6b76-4bb0-4f0c-9c52-5a0c5b7d7e11"
     now = time.time()

@@ -83,12 +83,7 @@ class Yard:
 
     def worker(self) -> subprocess.Popen[bytes]:
         """Start one."""
-        config = self.folder / "settings.toml"
-        lines = []
-        for section, values in self.settings.items():
-            lines += [f"[{section}]", *(f"{key} = {_toml(value)}" for key, value in values.items())]
-        config.write_text("\n".join(lines))
-        config.chmod(0o600)
+        config = self.write_settings()
         clean = {key: value for key, value in os.environ.items() if not key.startswith("TESTYARD_")}
         with (self.folder / "worker.log").open("ab") as log:
             worker = subprocess.Popen(
@@ -100,6 +95,16 @@ class Yard:
             )
         self._workers.append(worker)
         return worker
+
+    def write_settings(self) -> Path:
+        """The file that parts read."""
+        config = self.folder / "settings.toml"
+        lines = []
+        for section, values in self.settings.items():
+            lines += [f"[{section}]", *(f"{key} = {_toml(value)}" for key, value in values.items())]
+        config.write_text("\n".join(lines))
+        config.chmod(0o600)
+        return config
 
     def publish(self, body: bytes) -> None:
         self.channel.basic_publish("", str(self.queue), body)

@@ -157,6 +157,22 @@ def find_request(connection: Connection, request_id: str) -> RequestRow | None:
     return _request_row(found) if found else None
 
 
+#: What of a request's row changes whenever something is told of it.
+Mark = tuple[Any, ...]
+_MARKS = (request.c.state, request.c.updated, request.c.attempt, request.c.log_end, request.c.path)
+
+
+def request_marks(connection: Connection, request_ids: Sequence[str]) -> dict[str, Mark]:
+    """A mark of each request that is known; it differs from `mark_of` an older row. Ask for 1000 at most."""
+    query = select(request.c.request_id, *_MARKS).where(request.c.request_id.in_(request_ids))
+    return {found[0]: tuple(found[1:]) for found in connection.execute(query)}
+
+
+def mark_of(row: RequestRow) -> Mark:
+    """The mark of a row."""
+    return tuple(getattr(row, column.name) for column in _MARKS)
+
+
 def requests_beginning(connection: Connection, text: str) -> tuple[RequestRow, ...]:
     """Requests whose ids begin so; 20 at most."""
     query = select(*_LISTED_REQUEST).where(request.c.request_id.startswith(text, autoescape=True)).limit(20)

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, case, select, update
 
-from testyard.event import Event, EventKind
+from testyard.event import PRIVATE_PACKAGE, Event, EventKind
 from testyard.index import limits, livelog
 from testyard.index.engine import insert_for
 from testyard.index.rows import RequestState
@@ -152,11 +152,17 @@ def apply_event(connection: Connection, event: Event) -> None:
     changes = {**_description(known.queue, event), **_changes(dict(known._mapping), event)}
     if event.kind is EventKind.TAKEN and "attempt" in changes:
         livelog.forget(connection, event.request_id)
-    if event.kind is EventKind.LOG and known.taken is not None and event.time >= known.taken:
+    if event.kind is EventKind.LOG and _wanted(dict(known._mapping), event):
         # also after the end: its last pieces may be told later than the result
         livelog.add(connection, event.request_id, known.attempt, _piece(event), told=event.time)
     if changes:
         connection.execute(update(request).where(request.c.request_id == event.request_id).values(**changes))
+
+
+def _wanted(known: Mapping[str, Any], event: Event) -> bool:
+    """True for a piece of the present attempt's log, unless only named people may read it."""
+    private = PRIVATE_PACKAGE in (known["package"], event.package)
+    return known["taken"] is not None and event.time >= known["taken"] and not private
 
 
 def _ensure_request(connection: Connection, event: Event) -> None:

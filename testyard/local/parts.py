@@ -73,5 +73,6 @@ def _store_argv(state: LocalState) -> tuple[str, ...]:
 def _web_part(state: LocalState, name: str, module: str, *, stage: int) -> Part:
     port = state.ports[name]
     argv = (*_PYTHON, "uvicorn", f"{module}:create_app", "--factory", "--host", LOOPBACK)
-    options = ("--port", str(port), "--no-access-log")
+    # readers of running logs stay connected for hours: they come again by themselves
+    options = ("--port", str(port), "--no-access-log", "--timeout-graceful-shutdown", "3")
     return Part(name, (*argv, *options), stage=stage, port=port, stop_seconds=10)

@@ -10,12 +10,17 @@ from typing import Any, ClassVar
 
 from testyard import fields
 from testyard.errors import RequestError, ResultError
-from testyard.index import RequestState, read
+from testyard.index import RequestState, livelog, read
+from testyard.livelog import LogPiece, left_out_line
 from testyard.store import RunPath
 from web import addresses
+from web.log import plain_text
 from web.pages.page import NotFoundError, Page, Query
 from web.secrets import hidden_request, public_runs
 from web.views import RequestView
+
+#: Bytes of a running log that its page shows; of a longer one the newest.
+_SHOWN = 256 * 1024
 
 #: The beginning of an id that is long enough to be one's only.
 _BEGINNING = re.compile(r"[0-9a-f-]{6,35}(?<!-)")
@@ -27,6 +32,7 @@ class RequestPage(Page):
 
     template: ClassVar[str] = "request.html"
     request: RequestView
+    log: tuple[LogPiece, ...] = ()
 
     @property
     def title(self) -> str:
@@ -38,6 +44,28 @@ class RequestPage(Page):
         """True as long as the page may change."""
         ended = RequestState.DONE if self.request.private else None
         return self.request.row.state not in (RequestState.REJECTED, RequestState.CANCELLED, ended)
+
+    @property
+    def follows(self) -> bool:
+        """True if a browser may follow it live; an ended one leads to its result as soon as that is there."""
+        return self.live and self.request.row.state is not RequestState.DONE
+
+    @property
+    def log_text(self) -> str:
+        """Its log, or the newest part of it, as plain text."""
+        return plain_text(
+            "".join(left_out_line(piece.left_out) if piece.left_out else piece.text for piece in self.log)
+        )
+
+    @property
+    def log_start(self) -> int:
+        """The byte of the log with which `log_text` begins."""
+        return self.log[0].start if self.log else 0
+
+    @property
+    def log_end(self) -> int:
+        """The byte of the log up to which `log_text` goes."""
+        return self.log[-1].end if self.log else 0
 
     @property
     def parameters(self) -> tuple[tuple[str, str], ...]:
@@ -56,7 +84,15 @@ def request(query: Query) -> RequestPage:
     if row is None:
         raise NotFoundError("No request has this id. One just sent shows here within seconds.")
     view = RequestView.of(row, query.places)
-    return RequestPage(request=view, elsewhere=_run_page(query, view))
+    return RequestPage(request=view, elsewhere=_run_page(query, view), log=_log(query, view))
+
+
+def _log(query: Query, view: RequestView) -> tuple[LogPiece, ...]:
+    row = view.row
+    if view.private or row.state not in (RequestState.RUNNING, RequestState.DONE):
+        return ()
+    start = max(0, row.log_end - _SHOWN)
+    return livelog.after(query.index, row.request_id, row.attempt, start, limit=2 * _SHOWN)
 
 
 def _request_id(query: Query) -> str:

@@ -20,9 +20,14 @@ function duration(seconds) {
 const label = (phase) => (phase.test ? `${phase.phase} ${phase.test}` : phase.phase);
 
 function showTail(element, text) {
-  if (!element || element.textContent === text) return;
+  if (!element || text === undefined || element.textContent === text) return;
+  keepAtEnd(element, () => { element.textContent = text; });
+}
+
+// who reads the newest lines goes on doing so; who has scrolled back stays there
+function keepAtEnd(element, change) {
   const atEnd = element.scrollHeight - element.scrollTop - element.clientHeight < 40;
-  element.textContent = text;
+  change();
   if (atEnd) element.scrollTop = element.scrollHeight;
 }
 

@@ -196,7 +196,7 @@ def test_no_run_of_a_name_is_404(site: Browser, reference: str) -> None:
 
 def test_running_request(site: Browser) -> None:
     page = site.get(f"/requests/{RUNNING}").text
-    assert f'data-twin="/requests/{RUNNING}.json"' in page
+    assert f'data-live="/requests/{RUNNING}/log"' in page
     assert '<noscript><meta http-equiv="refresh"' in page
     assert "PASS: testsuite/appquit" in page
     twin = site.get(f"/requests/{RUNNING}.json").json()
