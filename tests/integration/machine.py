@@ -112,7 +112,7 @@ def make_interfaces() -> list[str]:
 
 def inside(folder: Path, variables: list[str]) -> str:
     """What the intruder prints in the testbed."""
-    testbed = UnshareTestbed(account(), TreeCache(TREES, account(), 86400), PACKAGES)
+    testbed = UnshareTestbed(account(), TreeCache(TREES, account(), 86400), PACKAGES, 4096)
     workspace = Workspace(folder / "run")
     workspace.folder.mkdir(mode=0o711)
     command = Command(

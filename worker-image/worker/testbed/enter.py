@@ -10,8 +10,8 @@ Called by the system's own Python, on its own (nothing of Testyard is importable
                                                       own folder, waits for one line on standard
                                                       input (the network is there), becomes COMMAND
 
-That line is a JSON object: `resolv_conf`, the text of the run's /etc/resolv.conf, and `own_addresses`,
-those of this machine, which the run must not reach.
+That line is a JSON object: `resolv_conf`, the text of the run's /etc/resolv.conf; `own_addresses`,
+those of this machine, which the run must not reach; and `processes`, how many it may have.
 
 autopkgtest's unshare runner keeps its testbed by chroot, which root in a user namespace can leave.
 What it finds outside then is only this: pivot_root, and the old root is gone.
@@ -20,6 +20,7 @@ What it finds outside then is only this: pivot_root, and the old root is gone.
 import ctypes
 import json
 import os
+import resource
 import sys
 from typing import Any
 
@@ -59,8 +60,10 @@ FOLDERS = (
 )
 ETC_FILES = ("ld.so.cache", "localtime", "nsswitch.conf", "alternatives")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "console")
+WRAPPERS = "/etc/testbed"
+OWN_PROCESSES = 200  # autopkgtest needs a dozen
 ENVIRONMENT = {
-    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+    "PATH": f"{WRAPPERS}:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
     "LANG": "C.UTF-8",
     "TMPDIR": "/tmp",  # the run's own
@@ -142,11 +145,26 @@ def close_up(order: "dict[str, Any]") -> None:
     fence.keep_at_home(order["own_addresses"])
     with open("/etc/resolv.conf", "w") as file:
         file.write(order["resolv_conf"])
+    limit_processes(order["processes"])
     # nothing out here can be changed by a test that left its chroot, e.g. /etc/ld.so.preload
     read_only("/")
     for capability in NETWORK_CAPABILITIES:
         check(LIBC.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0), "prctl")
     fence.forbid_vsock()
+
+
+def limit_processes(most: int) -> None:
+    """A limit for what autopkgtest runs in its testbed, and some more for autopkgtest, which has to end that.
+
+    autopkgtest calls `unshare` for each command in the testbed. The kernel counts all that is in the user
+    namespaces so made for the user who made them, in here: so the limit is one run's, although all runs have
+    the same account outside. Root in here cannot lift it.
+    """
+    os.mkdir(WRAPPERS)
+    script = f'#!/bin/sh\nexec prlimit --nproc={most} /usr/bin/unshare "$@"\n'
+    with os.fdopen(os.open(f"{WRAPPERS}/unshare", os.O_CREAT | os.O_WRONLY, 0o755), "w") as file:
+        file.write(script)
+    resource.setrlimit(resource.RLIMIT_NPROC, (most + OWN_PROCESSES, most + OWN_PROCESSES))
 
 
 def bind_system() -> None:

@@ -21,6 +21,6 @@ def make_testbed(host: Host, settings: Worker) -> Testbed:
         case UnshareHost():
             account = testbed_account(settings.testbed_user)
             trees = TreeCache(settings.tree_dir, account, settings.tree_max_age)
-            return UnshareTestbed(account, trees, settings.source_dir)
+            return UnshareTestbed(account, trees, settings.source_dir, settings.max_processes)
         case _:
             raise SettingsError(f"worker.hosts: {host.name}: there are no testbeds of this kind")

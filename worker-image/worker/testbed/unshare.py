@@ -71,6 +71,7 @@ class UnshareTestbed:
     account: Account
     trees: TreeCache
     source_dir: Path | None
+    max_processes: int
     name: str = "unshare"
     disposable: bool = True
     vm: bool = False
@@ -133,7 +134,11 @@ class UnshareTestbed:
         _wait_ready(output, cancelled)
         addresses = own_addresses()
         resolver = machine_resolver(addresses)
-        order = {"own_addresses": addresses, "resolv_conf": resolver.text}
+        order = {
+            "own_addresses": addresses,
+            "resolv_conf": resolver.text,
+            "processes": self.max_processes,
+        }
         network = attach_network(self.account, _only_child(child.pid), resolver)
         try:
             child.stdin.write(json.dumps(order).encode() + b"\n")
