@@ -74,6 +74,13 @@ class Topology(Section):
     releases: tuple[str, ...] = ()
     architectures: tuple[str, ...] = ()
     contexts: tuple[str, ...] = ("ubuntu", "huge", "ppa", "upstream")
+    allowed: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="architectures of a release; one that is not named has all"
+    )
+
+    def allows(self, release: str, architecture: str) -> bool:
+        """True if a release is tested on an architecture."""
+        return architecture in self.allowed.get(release, (architecture,))
 
     def queues(self) -> tuple[QueueName, ...]:
         """Every request queue. Raises SettingsError if a name is no good."""
@@ -133,6 +140,15 @@ class Worker(Section):
     )
     source_dir: Path | None = Field(
         default=None, description="folder of unpacked source packages tested from there"
+    )
+    foreign: dict[str, str] = Field(
+        default_factory=dict, description="architectures tested as foreign ones in testbeds of another"
+    )
+    offline: tuple[str, ...] = Field(
+        default=("riscv64",), description="architectures whose testbeds have no internet"
+    )
+    max_processes: int = Field(
+        default=4096, ge=100, description="processes and threads of one run; in an unshare testbed"
     )
     max_log_bytes: int = Field(default=200 * 1024 * 1024, description="the log is cut beyond this size")
     metrics_host: str = Field(default="127.0.0.1", description="address that figures are served on")

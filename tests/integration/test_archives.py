@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from tests.archives import LOGIN, RELEASE, TOKEN, ArchiveSite, archive_site
+from tests.archives import LOGIN, TOKEN, ArchiveSite, archive_site
 from tests.integration.yard import CONTAINER, Yard, body_of
-from tests.trees import account, machine_tree
+from tests.trees import machine_tree
 from testyard.adapters.amqp import dead_letters
 from testyard.result import Result
 
@@ -34,22 +34,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ArchiveSite]:
 
 
 @pytest.fixture
-def unshared(yard: Yard, site: ArchiveSite, tmp_path: Path) -> Yard:
+def unshared(yard: Yard, site: ArchiveSite) -> Yard:
     """A yard whose testbeds are disposable and know the site as their mirror."""
-    trees = tmp_path / "trees"
-    trees.mkdir()
-    site.tree(machine_tree(), trees / f"{RELEASE}-{yard.architecture}.tar")
+    archives = {name: str(value) for name, value in site.settings.model_dump(exclude_none=True).items()}
+    site.tree(machine_tree(), yard.use_unshare(archives=archives, slots=3))
     del yard.settings["worker"]["source_dir"]
-    yard.settings["worker"].update(
-        testbed="unshare",
-        testbed_user=account().name if account().switch else "",
-        tree_dir=str(trees),
-        tree_max_age=10**9,
-        archives={name: str(value) for name, value in site.settings.model_dump(exclude_none=True).items()},
-        attempts=1,
-        slots=3,
-        lease=30,
-    )
     return yard
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import pika
 
 from tests import servers
+from tests.trees import account
 from testyard.adapters.amqp import connection_parameters, declare_topology
 from testyard.adapters.swift import SwiftStore
 from testyard.queue import QueueName
@@ -106,8 +107,24 @@ class Yard:
         config.chmod(0o600)
         return config
 
-    def publish(self, body: bytes) -> None:
-        self.channel.basic_publish("", str(self.queue), body)
+    def use_unshare(self, **more: object) -> Path:
+        """Testbeds of the default kind; gives the path of the root tree that they will be made of."""
+        trees = self.folder / "trees"
+        trees.mkdir()
+        self.settings["worker"].update(
+            testbed="unshare",
+            testbed_user=account().name if account().switch else "",
+            tree_dir=str(trees),
+            tree_max_age=10**9,
+            attempts=1,
+            lease=30,
+            **more,
+        )
+        return trees / f"{self.queue.release}-{self.architecture}.tar"
+
+    def publish(self, body: bytes, *, message_id: str | None = None) -> None:
+        properties = pika.BasicProperties(message_id=message_id)
+        self.channel.basic_publish("", str(self.queue), body, properties)
 
     def redeliver(self, body: bytes) -> None:
         """Put a body into the queue that bears the broker's mark."""
@@ -145,14 +162,13 @@ class Yard:
 
     def log_of(self, result: Result, container: str = CONTAINER) -> str:
         """A stored run's whole log."""
-        for name in self.objects(container):
-            if (
-                name.endswith("/result.tar")
-                and read_result_tar(self.store.get(container, name) or b"") == result
-            ):
-                data = self.store.get(container, f"{name.removesuffix('result.tar')}log.gz")
-                return gzip.decompress(data or b"").decode(errors="replace")
-        raise AssertionError("no such run is stored")
+        names = [name for name in self.objects(container) if name.endswith("/result.tar")]
+        (name,) = (n for n in names if read_result_tar(self.store.get(container, n) or b"") == result)
+        return self.raw_log(f"{name.removesuffix('result.tar')}log.gz", container).decode(errors="replace")
+
+    def raw_log(self, name: str, container: str = CONTAINER) -> bytes:
+        """A stored log, unpacked."""
+        return gzip.decompress(self.store.get(container, name) or b"")
 
     def wait(self, condition: Callable[[], object], what: str, seconds: float = 30) -> None:
         deadline = time.monotonic() + seconds

@@ -60,11 +60,14 @@ def chosen_queues(
     if release is None and len(topology.releases) != 1:
         raise UsageError(f"--release: needed, as there are {', '.join(topology.releases)}")
     release = release if release is not None else topology.releases[0]
-    names = tuple(dict.fromkeys(architectures or topology.architectures))
+    usual = [name for name in topology.architectures if topology.allows(release, name)]
+    names = tuple(dict.fromkeys(architectures or usual))
     context = context if context is not None else "ppa" if with_ppa else DEFAULT_CONTEXT
     _known("--release", release, topology.releases)
     for name in names:
         _known("--arch", name, topology.architectures)
+        if not topology.allows(release, name):
+            raise UsageError(f"--arch: {release} is not tested on {name}; on: {', '.join(usual)}")
     _known("--context", context, topology.contexts)
     return tuple(QueueName(context, release, name) for name in names)
 

@@ -15,6 +15,7 @@ from itertools import count
 from testyard.errors import CancelledRun, TestbedError
 from testyard.queue import QueueName
 from testyard.request import TestRequest
+from testyard.result import BLACKLISTED
 from testyard.run import DENYLISTED, Phase, PhaseTime
 from worker.claim import Claim
 from worker.execute import Again, Bundle, Execution
@@ -121,7 +122,10 @@ class Attempts:
     ) -> Bundle | Again:
         settings = self.tools.settings.worker
         if PackageList.NEVER in lists:
-            return execution.refuse(DENYLISTED, _NEVER)
+            return execution.refuse(DENYLISTED, _NEVER, BLACKLISTED)
+        release, architecture = self.queue.release, self.queue.architecture
+        if not self.tools.settings.topology.allows(release, architecture):
+            return execution.refuse(DENYLISTED, f"not run: {release} is not tested on {architecture}")
         if self.claim.deaths >= settings.deaths:
             return execution.refuse(16, f"given up: {self.claim.deaths} workers died while they ran it")
         if self.accepted is not None:

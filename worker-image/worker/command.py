@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from testyard.errors import RequestError
+from testyard.errors import LastingTestbedError, RequestError
 from testyard.queue import QueueName
 from testyard.request import TestRequest
 from testyard.settings import Timeouts, Worker
+from worker import process
 from worker.archives import PLACE
 from worker.testbed.base import Command, Testbed
 
@@ -17,6 +18,12 @@ _POCKET_CHECK = (
     "grep -rqse '-{pocket}' /etc/apt/sources.list /etc/apt/sources.list.d || "
     "{{ echo 'testyard: no pocket {pocket}: autopkgtest cannot read the testbed sources'; exit 1; }}"
 )
+
+
+def knows_foreign() -> bool:
+    """True if this machine's autopkgtest tests foreign architectures; Debian 12's does not."""
+    # its help ends with status 20 in Debian 12
+    return "--architecture" in process.run(["autopkgtest", "--help"], codes=(0, 20))
 
 
 def check_runnable(request: TestRequest) -> None:
@@ -37,12 +44,22 @@ def build_command(
     """Options, in order: archives, pocket, upgrade, time limits, environment, one test.
 
     ``archives`` is the folder that `worker.archives` made for a request that names some.
+
+    Raises LastingTestbedError if autopkgtest here is too old for what the settings ask of it.
     """
+    home = settings.foreign.get(queue.architecture, queue.architecture)
+    if home != queue.architecture and not knows_foreign():
+        raise LastingTestbedError(
+            f"autopkgtest here cannot test {queue.architecture} in testbeds of {home}",
+            resolution="Take one that knows --architecture, or take the architecture out of worker.foreign.",
+        )
     return Command(
         release=queue.release,
-        architecture=queue.architecture,
+        architecture=home,
         package=request.package,
         options=(
+            *(["--needs-internet=skip"] if queue.architecture in settings.offline else []),
+            *([f"--architecture={queue.architecture}"] if home != queue.architecture else []),
             *(_archive_options(request, settings, archives) if testbed.disposable else ()),
             *_timeouts(limits),
             *(f"--env={item}" for item in request.env),

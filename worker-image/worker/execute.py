@@ -21,8 +21,8 @@ from testyard.cause import cause_of
 from testyard.errors import CancelledRun, LastingTestbedError, TestbedError
 from testyard.queue import QueueName
 from testyard.request import TestRequest
-from testyard.result import BLACKLISTED, Result, write_result_tar
-from testyard.run import DENYLISTED, Phase, PhaseTime, explain
+from testyard.result import UNKNOWN, Result, write_result_tar
+from testyard.run import Phase, PhaseTime, explain
 from testyard.settings import Timeouts, Worker
 from worker import output
 from worker.archives import write_archives
@@ -159,11 +159,11 @@ class Execution:
                 self._log.note(last_words)
         self._live.close()
 
-    def refuse(self, exit_code: int, reason: str) -> Bundle:
+    def refuse(self, exit_code: int, reason: str, version: str = UNKNOWN) -> Bundle:
         """The result of a run that must not be: nothing is started. Raises TestbedError."""
         self._make_folder()
         self._log.note(reason)
-        return self._bundle(exit_code, "", facts={"cause": reason}, summary=f"{reason}\n")
+        return self._bundle(exit_code, "", facts={"cause": reason}, summary=f"{reason}\n", version=version)
 
     def _make_folder(self) -> None:
         try:
@@ -184,7 +184,7 @@ class Execution:
             command = build_command(*about, archives=archives)
             command = replace(command, vm=self._vm, big=self._big)
             stopped = self._cancelled.is_set
-            self._testbed.prepare(self._queue.release, self._queue.architecture, self._note, stopped)
+            self._testbed.prepare(command.release, command.architecture, self._note, stopped)
             self.phases.enter(Phase.TESTBED)
             process = self._testbed.start(self.workspace, command, stopped)
         except OSError as error:
@@ -256,7 +256,9 @@ class Execution:
             return ""
         return "the worker's disk is full: the run's failure is the worker's, not the package's"
 
-    def _bundle(self, exit_code: int, trouble: str, *, facts: Mapping[str, str], summary: str = "") -> Bundle:
+    def _bundle(
+        self, exit_code: int, trouble: str, *, facts: Mapping[str, str], summary: str = "", version: str = ""
+    ) -> Bundle:
         result = output.read_output(
             self.workspace.out,
             self._request,
@@ -266,8 +268,7 @@ class Execution:
         )
         if trouble:
             summary = f"testbed failure: {trouble.splitlines()[0]}\n"
-        version = BLACKLISTED if exit_code == DENYLISTED else result.version
-        result = replace(result, version=version, summary=result.summary or summary)
+        result = replace(result, version=version or result.version, summary=result.summary or summary)
         try:
             for line in (*trouble.splitlines(), *self._times()):
                 self._log.note(line)

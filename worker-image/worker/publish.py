@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from testyard.errors import ResultError, StoreError
 from testyard.event import CompletionMessage
@@ -40,7 +41,9 @@ class Publication:
         *,
         settle: float = SETTLE,
     ) -> None:
-        self._choice = ContainerChoice(store, request, queue.release, settle=settle)
+        self._new_choice = partial(ContainerChoice, store, request, queue.release, settle=settle)
+        self._choice = self._new_choice()
+        self._failed = False
         self._store = store
         self._request = request
         self._queue = queue
@@ -87,6 +90,9 @@ class Publication:
 
         ``still_ours`` is asked before the object that makes it a result: it raises if it is not.
         """
+        if self._failed:
+            self._find_container()
+        self._failed = True
         started = clock()
         put = self._store.put
         put(
@@ -109,7 +115,14 @@ class Publication:
             write_result_tar(result),
             content_type="application/x-tar",
         )
+        self._failed = False
         return result
+
+    def _find_container(self) -> None:
+        """Make the container again if somebody has removed it: else nothing could ever be stored."""
+        chosen = self._new_choice().choose()
+        if chosen != self.container:
+            raise StoreError(f"store: container {self.container} is another reader's now")
 
 
 def _time_of(name: str) -> datetime | None:

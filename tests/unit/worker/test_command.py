@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from testyard.errors import RequestError
+from testyard.errors import LastingTestbedError, RequestError
 from testyard.queue import QueueName
 from testyard.request import make_request
 from testyard.settings import Timeouts, Worker
-from worker.command import build_command, check_runnable
+from worker.command import build_command, check_runnable, knows_foreign
 from worker.testbed.base import Command, source_arguments
 from worker.testbed.null import NullTestbed
 
@@ -121,3 +121,18 @@ def test_no_branch_of_bazaar() -> None:
         check_runnable(make_request("gzip", {"test-bzr": "lp:gzip"}))
     assert caught.value.field == "test-bzr"
     check_runnable(make_request("gzip", {"test-bzr": ""}))
+
+
+def test_an_architecture_without_internet_and_a_foreign_one() -> None:
+    queue = QueueName("ubuntu", "noble", "riscv64")
+    about = (make_request("gzip", {}), queue, Worker(), NullTestbed(None), Timeouts())
+    assert build_command(*about).options[0] == "--needs-internet=skip"
+    assert not any("internet" in option for option in command_of({}).options)
+    foreign = Worker(foreign={"amd64": "s390x"})
+    about = (make_request("gzip", {}), QUEUE, foreign, NullTestbed(None), Timeouts())
+    if knows_foreign():
+        command = build_command(*about)
+        assert (command.architecture, command.options[0]) == ("s390x", "--architecture=amd64")
+    else:
+        with pytest.raises(LastingTestbedError, match="cannot test amd64 in testbeds of s390x"):
+            build_command(*about)

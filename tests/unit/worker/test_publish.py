@@ -205,3 +205,19 @@ def test_a_store_that_is_away_is_told(tmp_path: Path) -> None:
     for action in (one.choose_path, lambda: one.store(path, bundle(tmp_path), lambda: 1.0, ours)):
         with pytest.raises(StoreError):
             action()
+
+
+@pytest.mark.parametrize("parameters", [{}, PRIVATE])
+def test_a_container_that_was_removed_meanwhile_is_made_again(
+    tmp_path: Path, parameters: dict[str, Any]
+) -> None:
+    store = MemoryStore()
+    one = publication(store, **parameters)
+    path = one.choose_path()
+    acls = dict(store.acls)
+    store.acls.clear()
+    with pytest.raises(StoreError):
+        one.store(path, bundle(tmp_path), lambda: 0.0, ours)
+    assert one.store(path, bundle(tmp_path), lambda: 0.0, ours).exit_code == 4
+    assert store.acls == acls
+    assert (one.container, path.file("result.tar")) in store.objects

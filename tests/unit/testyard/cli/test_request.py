@@ -49,6 +49,15 @@ def test_only_contexts_with_queues_are_offered(testyard: Command, settings_file:
     assert testyard("request", "gzip", "--context", "group").stderr.startswith("broker: ")
 
 
+def test_a_release_may_be_limited_to_architectures(testyard: Command, settings_file: Path) -> None:
+    text = settings_file.read_text().replace("[topology]", '[topology]\nallowed = {noble = ["arm64"]}')
+    settings_file.write_text(text)
+    result = testyard("request", "gzip", "--arch", "amd64")
+    assert (result.exit_code, result.stderr) == (2, "--arch: noble is not tested on amd64; on: arm64\n")
+    # one architecture is left, so it can be followed; then the broker is missing
+    assert testyard("request", "gzip", "--follow").stderr.startswith("broker: ")
+
+
 def test_an_architecture_named_twice_is_one(testyard: Command) -> None:
     result = testyard("request", "gzip", "--arch", "amd64", "--arch", "amd64", "--follow")
     assert (result.exit_code, result.stderr[:8]) == (1, "broker: "), "it is one, so it could be followed"
