@@ -128,6 +128,9 @@ class Worker(Section):
         ge=2,
         description="runs in a row that fail on a host, for no package's reason, until it is drained",
     )
+    announce: tuple[str, ...] = Field(
+        default=(), description="program, with arguments, that reads a line on stdin when a host is drained"
+    )
     deaths: int = Field(default=5, ge=1, description="of workers that run a request, until it is given up")
     rules: Path | None = Field(default=None, description="file that says what failures mean")
     timeouts: Timeouts = Timeouts()

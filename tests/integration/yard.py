@@ -58,6 +58,7 @@ class Yard:
                 "lease": 3,
             },
         }
+        self.hosts: list[dict[str, Any]] = []
         self.store = SwiftStore(Store.model_validate(self.settings["store"]))
         self._connection = pika.BlockingConnection(connection_parameters(rabbit.url))
         self.channel = self._connection.channel()
@@ -100,11 +101,12 @@ class Yard:
     def write_settings(self) -> Path:
         """The file that parts read."""
         config = self.folder / "settings.toml"
+        sections = [*self.settings.items(), *(("[worker.hosts]", host) for host in self.hosts)]
         lines = []
-        for section, values in self.settings.items():
+        for section, values in sections:
             lines += [f"[{section}]", *(f"{key} = {_toml(value)}" for key, value in values.items())]
+        config.touch(mode=0o600)
         config.write_text("\n".join(lines))
-        config.chmod(0o600)
         return config
 
     def use_unshare(self, **more: object) -> Path:

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 import testyard
-from testyard.cli import broker, cancelling, doctor, followed, local, queue, results, submit
+from testyard.cli import broker, cancelling, doctor, followed, local, queue, results, submit, worker
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 app.add_typer(local.app, name="local")
 app.add_typer(broker.app, name="broker")
+app.add_typer(worker.app, name="worker")
 app.command("request")(submit.request)
 app.command("follow")(followed.follow)
 app.command("results")(results.results)

@@ -9,9 +9,16 @@ from typing import Annotated
 import typer
 
 from testyard.adapters.amqp import Publisher
-from testyard.adapters.swift import SwiftStore
 from testyard.cancel import cancel as leave_note
-from testyard.cli.edge import JsonOption, StateOption, UsageError, command_settings, explained, print_json
+from testyard.cli.edge import (
+    JsonOption,
+    StateOption,
+    UsageError,
+    command_settings,
+    command_store,
+    explained,
+    print_json,
+)
 from testyard.cli.reference import canonical, find
 from testyard.client import SiteClient
 from testyard.event import EVENTS_EXCHANGE, Event, EventKind
@@ -42,7 +49,7 @@ def cancel(
         )
     request_id = str(found["request_id"])
     why = reason or f"by {getpass.getuser()}"
-    with SwiftStore(settings.store) as store:
+    with command_store(settings) as store:
         leave_note(store, request_id, why)
     if found["state"] == RequestState.QUEUED:
         # whoever watches need not wait until a worker meets it

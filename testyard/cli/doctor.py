@@ -28,13 +28,13 @@ from testyard.cli.edge import (
     explained,
     print_json,
 )
-from testyard.cli.machine import Finding, examine_machine, work_folder
+from testyard.cli.machine import Finding, examine_hosts, work_folder
 from testyard.client import SiteClient
 from testyard.errors import TestyardError
 from testyard.index import open_index
 from testyard.local import supervisor
 from testyard.local.machine import unknown_releases
-from testyard.local.state import LocalState
+from testyard.local.state import TESTBED_USER, LocalState
 from testyard.settings import Settings
 
 
@@ -61,7 +61,7 @@ def _all(state: Path | None, on_ask: Callable[[str], None]) -> Iterator[Finding]
         settings = command_settings(state)
     except NoInstanceError as error:  # the machine can be looked at all the same
         yield Finding("instance", error.brief, error.resolution)
-        yield from examine_machine()
+        yield from examine_hosts(TESTYARD_WORKER__TESTBED_USER=TESTBED_USER)
         return
     yield from examine(settings, on_ask)
 
@@ -85,7 +85,7 @@ def examine(settings: Settings, on_ask: Callable[[str], None], *, patience: int 
         on_ask("each part")
         yield from _local_parts(instance)
     on_ask("this machine")
-    yield from examine_machine()
+    yield from examine_hosts()
     yield work_folder(settings.worker.work_dir)
     if instance is not None:
         yield _releases(settings)

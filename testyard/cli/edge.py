@@ -16,6 +16,7 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 import typer
 from rich.console import Console
 
+from testyard.adapters.swift import SwiftStore
 from testyard.errors import SettingsError, TestyardError
 from testyard.local.state import LocalState, default_state_folder
 from testyard.settings import Settings, load_settings
@@ -102,6 +103,11 @@ def command_settings(state: Path | None) -> Settings:
         elif state is not None or not environment_settings():
             raise NoInstanceError(state or default_state_folder(), chosen=state is not None)
     return load_settings()
+
+
+def command_store(settings: Settings) -> SwiftStore:
+    """The store, for somebody who waits: one more attempt, not the 31 s that a worker has time for."""
+    return SwiftStore(settings.store.model_copy(update={"retries": min(1, settings.store.retries)}))
 
 
 def environment_settings() -> list[str]:

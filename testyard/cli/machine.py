@@ -1,26 +1,25 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Whether this machine can run tests: one finding for each thing that they need."""
+"""Whether this machine can run tests: one finding for each host of its worker, and one for room."""
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-#: Program → Debian package that brings it.
-_PROGRAMS = {
-    "autopkgtest": "autopkgtest",
-    "mmdebstrap": "mmdebstrap",
-    "newuidmap": "uidmap",
-    "pasta": "passt",
-    "setpriv": "util-linux",
-    "unshare": "util-linux",
-}
+from testyard.errors import SettingsError
+
 #: Bytes that a run may need in the work folder.
 _ROOM = 2 * 1024**3
+#: Seconds that the worker may take to look at all its hosts.
+_LOOKING = 120
 
 
 @dataclass(frozen=True)
@@ -32,11 +31,44 @@ class Finding:
     mend: str = ""
 
 
-def examine_machine() -> Iterator[Finding]:
-    """What every machine with a worker needs."""
-    yield from (_program(name, package) for name, package in _PROGRAMS.items())
-    yield _user_namespaces()
-    yield _tun_device()
+def worker_command(*arguments: str) -> list[str]:
+    """How a worker is started here. Raises SettingsError if it is not installed."""
+    if importlib.util.find_spec("worker") is None:
+        raise SettingsError(
+            "The worker is not installed here.",
+            resolution="Install it with scripts/setup worker, in a checkout of Testyard.",
+        )
+    return [sys.executable, "-P", "-m", "worker", *arguments]
+
+
+def host_problems(environment: Mapping[str, str]) -> list[dict[str, Any]]:
+    """What ``python -m worker --check`` finds with this environment. Raises SettingsError."""
+    command = worker_command("--check")
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True, timeout=_LOOKING
+        )
+    except subprocess.CalledProcessError as error:
+        raise SettingsError("The worker's settings are wrong.", details=error.stderr.strip()) from error
+    except subprocess.TimeoutExpired as error:
+        raise SettingsError(f"The worker's hosts did not answer within {_LOOKING} s.") from error
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+def examine_hosts(**more: str) -> Iterator[Finding]:
+    """What keeps each host of this machine's worker from running tests; ``more`` is environment."""
+    try:
+        hosts = host_problems({**os.environ, **more})
+    except SettingsError as error:
+        yield Finding("worker", "\n".join(filter(None, (error.brief, error.details))), error.resolution)
+        return
+    for host in hosts:
+        name = f"host {host['host']} ({host['testbed']})"
+        if not host["problems"]:
+            yield Finding(name)
+        for problem in host["problems"]:
+            yield Finding(name, problem["what"], problem["mend"])
 
 
 def work_folder(folder: Path) -> Finding:
@@ -47,31 +79,3 @@ def work_folder(folder: Path) -> Finding:
     if free < _ROOM:
         return Finding("work folder", f"{free / 1e9:.1f} GB free", f"make room below {folder}: 2 GB a slot")
     return Finding("work folder")
-
-
-def _program(name: str, package: str) -> Finding:
-    path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
-    if shutil.which(name, path=path):
-        return Finding(name)
-    return Finding(name, "not installed", f"apt-get install {package}")
-
-
-def _user_namespaces() -> Finding:
-    command = ["unshare", "--user", "--map-root-user", "--net", "true"]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding("user namespaces", str(error), "apt-get install util-linux")
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip()
-        return Finding("user namespaces", said, "allow them: sysctl kernel.unprivileged_userns_clone=1")
-    return Finding("user namespaces")
-
-
-def _tun_device() -> Finding:
-    device = Path("/dev/net/tun")
-    if not device.exists():
-        return Finding("/dev/net/tun", "not there", "modprobe tun")
-    if os.geteuid() != 0 and not os.access(device, os.R_OK | os.W_OK):
-        return Finding("/dev/net/tun", "not open to this account", "as root: chmod 0666 /dev/net/tun")
-    return Finding("/dev/net/tun")

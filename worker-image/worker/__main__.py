@@ -13,11 +13,13 @@ import logging
 import os
 import signal
 import sys
+from dataclasses import replace
 from typing import IO
 
 from testyard.errors import SettingsError, TestyardError
 from testyard.hosts import Host as HostSettings
 from testyard.settings import Settings, Worker, load_settings
+from worker.control import Controller
 from worker.hosts import Host, HostPool
 from worker.live import LiveSender
 from worker.loop import WorkerLoop
@@ -29,18 +31,21 @@ from worker.tools import Tools
 
 log = logging.getLogger(__name__)
 
+#: Seconds that the first look for orders may take; without a store nothing could run anyway.
+_FIRST_LOOK = 10.0
 
-def main(arguments: list[str]) -> int:
+
+def main() -> int:
     """Run until told to end; 0 if that went well, 2 if the settings are wrong."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(threadName)s %(message)s")
     logging.getLogger("pika").setLevel(logging.CRITICAL)  # its failures reach us as errors, once
     logging.getLogger("swiftclient").setLevel(logging.CRITICAL)
     try:
         settings = load_settings()
-        if arguments == ["--check"]:
+        if sys.argv[1:] == ["--check"]:
             json.dump([check(host, settings.worker) for host in settings.worker.all_hosts()], sys.stdout)
             return 0
-        pool = make_pool(settings.worker)
+        pool = HostPool(make_hosts(settings.worker), failures=settings.worker.host_failures)
         with _own_folder(settings.worker):
             clear_folders(settings.worker, pool)
             _work(settings, pool)
@@ -64,35 +69,53 @@ def check(host: HostSettings, settings: Worker) -> dict[str, object]:
     }
 
 
-def make_pool(settings: Worker) -> HostPool:
+def make_hosts(settings: Worker) -> list[Host]:
     """The hosts that the settings name, with their testbeds. Raises TestbedError, SettingsError."""
     hosts = [Host(host, make_testbed(host, settings)) for host in settings.all_hosts()]
     for host in hosts:
         if host.testbed.name == "null":
             log.warning("host %s: testbed null: tests run on this machine, unprotected", host.name)
-    return HostPool(hosts, failures=settings.host_failures, on_drain=_announce)
-
-
-def _announce(host: str, reason: str) -> None:
-    log.error("host %s is drained: %s", host, reason)
+    return hosts
 
 
 def _work(settings: Settings, pool: HostPool) -> None:
     sender = LiveSender(settings.broker.url.get_secret_value())
     sender.start()
-    tidier = Tidier(pool)
-    tidier.start()
     worker = settings.worker
     metrics = Metrics(pool)
     tools = Tools(settings, pool, sender, metrics, Rules.load(worker.rules))
     loop = WorkerLoop(tools, worker.work_dir / "worker.alive")
+    control = Controller(settings, pool, lambda: loop.reload(read_again(tools)), lambda: loop.draining)
+    pool.on_drain = control.drain
+    tidier = Tidier(pool)
     signal.signal(signal.SIGTERM, lambda *_: loop.stop() if loop.draining else loop.drain())
     signal.signal(signal.SIGHUP, lambda *_: loop.drain())
     signal.signal(signal.SIGINT, lambda *_: loop.stop())
     with metrics.served(worker.metrics_host, worker.metrics_port):
+        control.start()
+        control.heard.wait(_FIRST_LOOK)  # what is drained stays so over a new start
+        tidier.start()
         loop.run()
     tidier.stop()
+    control.stop()
     sender.finish(timeout=5)
+
+
+def read_again(tools: Tools) -> Tools:
+    """The tools with the settings of now; the pool has their hosts then.
+
+    Raises TestyardError if something is wrong with them, and all is as before.
+    """
+    found, old = load_settings(), tools.settings
+    for key in ("broker", "store"):
+        if getattr(found, key) != getattr(old, key):
+            raise SettingsError(f"{key}: a change needs a new start of the worker")
+    for key in ("name", "work_dir", "metrics_host", "metrics_port"):
+        if getattr(found.worker, key) != getattr(old.worker, key):
+            raise SettingsError(f"worker.{key}: a change needs a new start of the worker")
+    hosts, rules = make_hosts(found.worker), Rules.load(found.worker.rules)
+    tools.pool.replace(hosts)
+    return replace(tools, settings=found, rules=rules)
 
 
 def _own_folder(settings: Worker) -> IO[str]:
@@ -114,4 +137,4 @@ def _own_folder(settings: Worker) -> IO[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

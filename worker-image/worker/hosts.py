@@ -65,14 +65,14 @@ class _Row:
 class HostPool:
     """All hosts of a worker; every method may be called by any thread.
 
-    After ``failures`` failed runs in a row, of two packages at least, ``on_drain`` hears that a host
-    is to be drained.
+    After ``failures`` failed runs in a row, of two packages at least, a host is drained, and ``on_drain``
+    hears of it.
     """
 
-    def __init__(self, hosts: Iterable[Host], *, failures: int, on_drain: OnDrain) -> None:
+    def __init__(self, hosts: Iterable[Host], *, failures: int, on_drain: OnDrain = lambda *_: None) -> None:
         self._rows = {host.name: _Row(host) for host in hosts}
         self._failures = failures
-        self._on_drain = on_drain
+        self.on_drain = on_drain
         self._lock = threading.Lock()
 
     def replace(self, hosts: Iterable[Host]) -> None:
@@ -162,7 +162,7 @@ class HostPool:
                 return
             row.drained = f"{len(row.failed)} runs in a row failed on it for reasons that are no package's"
             reason = row.drained
-        self._on_drain(host.name, reason)
+        self.on_drain(host.name, reason)
 
     def _serving(self, queue: QueueName) -> list[_Row]:
         return [row for row in self._rows.values() if row.host.settings.serves(queue)]

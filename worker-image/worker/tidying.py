@@ -41,18 +41,18 @@ class Tidier(threading.Thread):
     def __init__(self, pool: HostPool) -> None:
         super().__init__(name="tidier", daemon=True)
         self._pool = pool
-        self._stop = threading.Event()
+        self._ended = threading.Event()
 
     def stop(self) -> None:
         """End; what is being removed is removed."""
-        self._stop.set()
+        self._ended.set()
 
     def run(self) -> None:
         """Until `stop` is called."""
         while True:
             for state in self._pool.states():
                 _tidy(state.host)
-            if self._stop.wait(_EVERY):
+            if self._ended.wait(_EVERY):
                 return
 
 

@@ -32,7 +32,7 @@ def listener() -> Iterator[socket.socket]:
 
 def _pool(slots: int) -> HostPool:
     host = Host(NullHost(name="one", slots=slots), NullTestbed(None))
-    return HostPool([host], failures=5, on_drain=lambda *_: None)
+    return HostPool([host], failures=5)
 
 
 def _fetched(metrics: Metrics) -> str:
