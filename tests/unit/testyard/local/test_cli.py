@@ -81,7 +81,7 @@ def test_the_null_testbed_warns(runner: CliRunner, tmp_path: Path) -> None:
             "those of broker, store, database and site are the instance's own",
         ),
         (["--set", "worker.slots=many"], "--set: worker.slots: must be a whole number"),
-        (["--set", "worker.nosuch=1"], "--set: worker.nosuch: no such setting; known: archives, attempts, "),
+        (["--set", "worker.nosuch=1"], "--set: worker.nosuch: no such setting; known: announce, archives, "),
         (["--set", "worker.timeouts.test=soon"], "--set: worker.timeouts.test: must be a whole number"),
         (["--port", "web=x"], "--port web=x: 'x' is no port"),
     ],
