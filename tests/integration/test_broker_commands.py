@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import json
 import os
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 from click.testing import Result
@@ -21,7 +19,6 @@ from tests.integration.brokers import (
     QUEUES,
     channel_to,
     park_all,
-    tell,
     wait_for,
     waiting,
 )
@@ -126,30 +123,13 @@ def test_queue_dead(broker: Rabbit, run: Callable[..., Result]) -> None:
     wait_for(lambda: waiting(broker, DEAD_LETTERS) == 3)
 
 
-@contextmanager
-def worker(broker: Rabbit, ending: Event) -> Iterator[None]:
-    """Takes one request and tells of it as a worker does, up to ``ending``."""
-
-    def work() -> None:
-        with channel_to(broker.url) as channel:
-            wait_for(lambda: waiting(broker, str(NOBLE)) == 1)
-            body = channel.basic_get(str(NOBLE), auto_ack=True)[2]
-        assert body
-        request_id = str(parse_body(body).uuid)
-        steps: list[tuple[EventKind, dict[str, object]]] = [
-            (EventKind.TAKEN, {"worker": "w1"}),
-            (EventKind.LOG, {"text": "a line of the log\n", "start": 0, "end": 18}),
-            (ending.kind, dict(ending.data)),
-        ]
-        tell(broker.url, *(Event(kind, request_id, str(NOBLE), "demo", data=data) for kind, data in steps))
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    yield
-    thread.join(20)
-
-
-STORED = Event(EventKind.STORED, ID, str(NOBLE), "demo")
+def told(state: str, **more: object) -> dict[str, object]:
+    """What the site tells of a running log that is over."""
+    request = {
+        "state": state, "package": "demo", "worker": "w1", "taken": 1.0, "phases": [], "reason": "", **more,
+    }  # fmt: skip
+    piece = {"text": "a line of the log\n", "start": 0, "end": 18, "left_out": 0, "attempt": 1}
+    return {"request": request, "attempt": 1, "offset": 18, "over": True, "pieces": [piece]}
 
 
 @pytest.mark.parametrize(("outcome", "code"), [("pass", 0), ("neutral", 0), ("fail", 4), ("tmpfail", 4)])
@@ -171,9 +151,9 @@ def test_follow(
         "exit_code": 0,
         "urls": {"page": "p", "log": "l", "artifacts": "a"},
     }
-    with serving() as site, worker(broker, STORED):
+    with serving() as site:
         monkeypatch.setenv("TESTYARD_SITE__URL", site.url)
-        site.otherwise = (200, {"runs": [found]})
+        site.otherwise = (200, {"runs": [found], **told("done")})
         result = run("request", "demo", "--arch", "amd64", "--follow", "--json")
     assert result.exit_code == code
     answer = json.loads(result.stdout)
@@ -182,9 +162,26 @@ def test_follow(
     assert "as it went" in result.stderr
 
 
-def test_follow_a_rejected_request(broker: Rabbit, run: Callable[..., Result]) -> None:
-    ending = Event(EventKind.REJECTED, ID, str(NOBLE), "", data={"reason": "ppas: not here"})
-    with worker(broker, ending):
+@pytest.mark.parametrize(
+    ("state", "package", "words"),
+    [
+        ("rejected", "demo", "request: ppas: not here"),
+        ("cancelled", "demo", "request: it was cancelled: ppas: not here"),
+        ("done", "private-test", "only the people whom it names may see its result"),
+    ],
+)
+def test_follow_what_has_no_result_to_show(
+    broker: Rabbit,
+    run: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+    state: str,
+    package: str,
+    words: str,
+) -> None:
+    with serving() as site:
+        monkeypatch.setenv("TESTYARD_SITE__URL", site.url)
+        site.otherwise = (200, told(state, package=package, reason="ppas: not here"))
         result = run("request", "demo", "--arch", "amd64", "--follow")
+    assert waiting(broker, str(NOBLE)) == 1
     assert result.exit_code == 1
-    assert "request: ppas: not here" in result.stderr
+    assert words in result.stderr

@@ -11,13 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.certificates import Authority
-from tests.integration.brokers import ID, NOBLE, tell, wait_for, waiting
+from tests.integration.brokers import ID, NOBLE, wait_for, waiting
 from tests.servers import Rabbit
 from testyard.adapters.amqp import INDEX_QUEUE, Publisher, connect, dead_letters
 from testyard.adapters.consumer import Consumer
-from testyard.adapters.watch import RequestWatch
 from testyard.errors import BrokerError
-from testyard.event import COMPLETION_EXCHANGE, Event, EventKind
+from testyard.event import COMPLETION_EXCHANGE
 
 
 def actions(url: str) -> list[Callable[[], object]]:
@@ -25,21 +24,16 @@ def actions(url: str) -> list[Callable[[], object]]:
     return [
         lambda: connect(url),
         lambda: Publisher(url).publish_request(NOBLE, b"demo", ID),
-        lambda: RequestWatch(url, ID),
         lambda: dead_letters(url),
     ]
 
 
 def test_all_goes_by_tls_too(broker: Rabbit) -> None:
     url = broker.tls_url(broker.authority.file)
-    stored = Event(EventKind.STORED, ID, str(NOBLE), "demo")
     with Publisher(url) as publisher:
         publisher.publish_request(NOBLE, b"demo", ID)
         publisher.publish(COMPLETION_EXCHANGE, "", b"x" * 200_000)  # more than one record
     assert waiting(broker, str(NOBLE)) == 1
-    with RequestWatch(url, ID) as watch:
-        tell(url, stored)
-        assert [event for event in watch.events(tick=0.05) if event is not None] == [stored]
     assert dead_letters(url) == ()
     seen: list[bytes] = []
     consumer = Consumer(url, INDEX_QUEUE, seen.append)

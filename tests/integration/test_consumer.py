@@ -12,7 +12,7 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker
 
-from tests.integration.brokers import ID, NOBLE, QUEUES, channel_to, tell, wait_for, waiting
+from tests.integration.brokers import QUEUES, channel_to, wait_for, waiting
 from tests.integration.cutting import cutting
 from tests.servers import Rabbit
 from testyard.adapters.amqp import (
@@ -26,9 +26,8 @@ from testyard.adapters.amqp import (
     declare_topology,
 )
 from testyard.adapters.consumer import Consumer
-from testyard.adapters.watch import RequestWatch
 from testyard.errors import BrokerError, ResultError, StoreError
-from testyard.event import COMPLETION_EXCHANGE, Event, EventKind
+from testyard.event import COMPLETION_EXCHANGE
 from testyard.queue import DEAD_LETTERS
 
 
@@ -174,18 +173,3 @@ def test_a_channel_that_the_broker_closed_is_noticed(broker: Rabbit) -> None:
         assert connection.is_open
         with pytest.raises(BrokerError, match="the channel was closed"):
             check_consuming(channel, expected=2)
-
-
-def test_a_watch_hears_its_own_request_to_the_end(broker: Rabbit) -> None:
-    taken = Event(EventKind.TAKEN, ID, str(NOBLE), "demo", data={"worker": "w1"})
-    stored = Event(EventKind.STORED, ID, str(NOBLE), "demo")
-    other = Event(EventKind.STORED, "other", str(NOBLE), "demo")
-    with RequestWatch(broker.url, ID) as watch:
-        tell(broker.url, other, taken, b"no event", stored, taken)
-        heard = [event for event in watch.events(tick=0.05) if event is not None]
-    assert heard == [taken, stored]
-
-
-def test_a_watch_ticks_in_silence(broker: Rabbit) -> None:
-    with RequestWatch(broker.url, ID) as watch:
-        assert next(watch.events(tick=0.05)) is None

@@ -11,28 +11,59 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from testyard.adapters.watch import RequestWatch
 from testyard.cli.runview import print_run, seconds_text
 from testyard.cli.terminal import safe_text
-from testyard.client import SiteClient
-from testyard.errors import BrokerError, RequestError, TestyardError
-from testyard.event import Event, EventKind
+from testyard.client import NotThereError, SiteClient
+from testyard.errors import RequestError, TestyardError
+from testyard.event import PRIVATE_PACKAGE
 from testyard.index import RequestState
-from testyard.index.write import LOG_TAIL
-from testyard.settings import Settings
 
 #: Seconds that the index may take to show a stored run. Seen: 0.05 to 0.3.
 _INDEX_LIMIT = 60.0
-#: Seconds between two looks while no event comes, and until the site is asked whether it is over.
-_TICK, _SILENCE = 0.5, 5.0
+#: Seconds for which the site keeps a question that it has nothing new for; with it stages are shown.
+_WAIT = 2
+#: Seconds for which a site that is away is asked again, and one that does not know the request yet.
+_AWAY, _UNKNOWN = 60.0, 30.0
+_PAUSE = 0.5
 
+#: Characters; a longer line is printed in pieces.
+_LONGEST_LINE = 1 << 16
 
 #: The lines by which a worker ends a log: where time went.
 _PHASE_LINE = re.compile(r"testyard \[\d\d:\d\d:\d\d\]: phase [a-z]+[^:]*: [\d.]+ s$")
 
+#: What the site tells of a running log: docs/livelog.md.
+Answer = Mapping[str, Any]
+
+
+def answers(site: SiteClient, request_id: str) -> Iterator[Answer]:
+    """What the site tells of a request, from its log's first line on, until nothing follows.
+
+    A site that is away is asked again. Raises TestyardError if it stays away, or never knew of it.
+    """
+    place: dict[str, str | int] = {"attempt": 0, "offset": 0}
+    answered = time.monotonic()
+    while True:
+        try:
+            answer = site.json(f"/requests/{request_id}/log.json", **place, wait=_WAIT)
+        except TestyardError as error:
+            patience = _UNKNOWN if isinstance(error, NotThereError) else _AWAY
+            if time.monotonic() - answered > patience:
+                raise
+            time.sleep(_PAUSE)
+            continue
+        if not isinstance(answer.get("pieces"), list) or not isinstance(answer.get("request"), dict):
+            raise TestyardError(f"{site.url}: its answer is no log; is site.url a Testyard site?")
+        answered = time.monotonic()
+        place = {key: answer[key] for key in ("attempt", "offset")}
+        place["state"] = str(answer["request"]["state"])
+        yield answer
+        if answer["over"]:
+            return
+
 
 class Screen:
-    """Prints what events say; one line below stays in motion and tells the stage."""
+    """Prints what the site tells; one line below stays in motion and tells the stage."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -44,10 +75,10 @@ class Screen:
             transient=True,
         )
         self._task = self._progress.add_task("in the queue")
-        self._log_end = 0
-        self._known = 0  # where the log that the site told before the watch ends
+        self._attempt = 0
         self._line = ""
         self._told: set[tuple[str, Any]] = set()
+        self._stage_now = ""
 
     def __enter__(self) -> Screen:
         self._progress.start()
@@ -56,46 +87,45 @@ class Screen:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def begin(self, request: Mapping[str, Any]) -> None:
-        """What was told before anybody watched: the stages and newest log lines in the site's JSON."""
-        if request["state"] != RequestState.RUNNING:
-            return
-        self._taken(request)
+    def show(self, answer: Answer) -> None:
+        """Bring what is new on the screen: stages, then lines."""
+        request = answer["request"]
+        if answer["attempt"] != self._attempt:
+            if self._attempt:
+                self._print("… the log begins anew: the next attempt …", "yellow")
+            self._attempt, self._line = answer["attempt"], ""
+        if request["state"] == RequestState.RUNNING and not request["phases"]:
+            self._stage(f"taken by worker {request['worker']}")
         for phase in request["phases"]:
             self._phase(phase)
-        if request["log_end"] > LOG_TAIL:
-            self._print("… the log's first lines are not shown here …", "dim")
-        self._log({"text": request["log_tail"], "end": len(request["log_tail"].encode())})
-        self._log_end = self._known = request["log_end"]  # the site took control characters out of its text
+        for piece in answer["pieces"]:
+            self._log(str(piece["text"]))
+        if request["state"] == RequestState.QUEUED and request["reason"]:
+            self._returned(request)
 
-    def show(self, event: Event) -> None:
-        """Bring one event on the screen."""
-        handler = {
-            EventKind.TAKEN: self._taken,
-            EventKind.PHASE: self._phase,
-            EventKind.LOG: self._log,
-            EventKind.RETURNED: self._returned,
-        }.get(event.kind)
-        if handler:
-            handler(event.data)
+    def end(self) -> None:
+        """Print a last line that has no end."""
+        if self._line:
+            self._log("\n")
 
     def _stage(self, text: str) -> None:
-        self._progress.reset(self._task, description=text)
+        if text != self._stage_now:
+            self._stage_now = text
+            self._progress.reset(self._task, description=safe_text(text))
 
-    def _taken(self, data: Mapping[str, Any]) -> None:
-        self._log_end, self._known, self._line = 0, 0, ""
-        self._stage(f"taken by worker {data.get('worker', '')}")
-
-    def _returned(self, data: Mapping[str, Any]) -> None:
-        self._print(f"back in the queue: {data.get('reason', '')}", "yellow")
+    def _returned(self, request: Mapping[str, Any]) -> None:
+        key = ("returned", request["taken"])
+        if key not in self._told:
+            self._told.add(key)
+            self._print(f"back in the queue: {request['reason']}", "yellow")
         self._stage("in the queue again")
 
-    def _phase(self, data: Mapping[str, Any]) -> None:
-        label = " ".join(str(data[key]) for key in ("phase", "test") if data.get(key))
-        seconds = data.get("seconds")
-        key = (label, data.get("started"))
+    def _phase(self, phase: Mapping[str, Any]) -> None:
+        label = " ".join(str(phase[key]) for key in ("phase", "test") if phase.get(key))
+        seconds = phase.get("seconds")
         if seconds is None:
             self._stage(label)
+        key = (label, phase.get("started"))
         if key in self._told:
             return
         self._told.add(key)
@@ -103,97 +133,62 @@ class Screen:
         took = "" if seconds is None else f" {seconds_text(float(seconds))}"
         self._print(f"■ {label}{took}", "bold cyan")
 
-    def _log(self, data: Mapping[str, Any]) -> None:
-        text, end = str(data.get("text", "")), int(data.get("end", 0))
-        if end <= self._known or not text:
-            return
-        start = end - len(text.encode())
-        if self._known and start < self._known:
-            text, start = text.encode()[self._known - start :].decode(errors="replace"), self._known
-        if end <= self._log_end:  # not its start: bytes that are no UTF-8 make text longer than they are
-            self._print("… the log begins anew: the next attempt …", "yellow")
-            self._log_end, self._line = 0, ""
-        missing = start - self._log_end
-        self._log_end, self._known = end, 0
-        if missing > 0:
-            self._print(f"… {missing} bytes of log are not shown here …", "dim")
+    def _log(self, text: str) -> None:
         *lines, self._line = (self._line + text).split("\n")
         for line in lines:
-            if _PHASE_LINE.match(line):  # the table below tells it
-                continue
-            self._print("  " + line.rpartition("\r")[2], "")
+            if not _PHASE_LINE.match(line):  # the table below tells it
+                self._print("  " + line.rstrip("\r").rpartition("\r")[2], "")
+        if len(self._line) > _LONGEST_LINE:
+            self._print("  " + self._line, "")
+            self._line = ""
 
     def _print(self, text: str, style: str) -> None:
         self._progress.console.print(safe_text(text), style=style, markup=False, highlight=False)
 
 
-def follow(
-    watch: RequestWatch,
-    settings: Settings,
-    request_id: str,
-    console: Console,
-    *,
-    known: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+def follow(site: SiteClient, request_id: str, console: Console) -> dict[str, Any]:
     """Watch until the request is done; prints the summary and returns the run as the site's JSON has it.
 
-    ``known`` is the request as the site's JSON had it before. Raises RequestError if the request was
-    rejected or cancelled, TestyardError if broker or site go away.
+    Raises RequestError if the request was rejected or cancelled, TestyardError if the site goes away.
     """
     with Screen(console) as screen:
-        if known:
-            screen.begin(known)
-        silence = 0.0
-        for event in _events(watch, request_id):
-            if event is None:
-                silence += _TICK
-                # events are best effort: the site knows in the end
-                if silence >= _SILENCE and _is_done(settings, request_id):
-                    break
-                continue
-            silence = 0.0
-            if event.kind is EventKind.REJECTED:
-                raise RequestError("request", str(event.data.get("reason", "rejected")))
-            if event.kind is EventKind.CANCELLED:
-                raise RequestError("request", f"it was cancelled: {event.data.get('reason', '')}")
-            screen.show(event)
-    run = _indexed_run(settings, request_id)
+        for answer in answers(site, request_id):
+            request = answer["request"]
+            screen.show(answer)
+            if request["state"] == RequestState.REJECTED:
+                why = request["reason"] or "rejected; testyard queue --dead shows why"
+                raise RequestError("request", why)
+            if request["state"] == RequestState.CANCELLED:
+                raise RequestError("request", f"it was cancelled: {request['reason']}")
+        screen.end()
+    if request["package"] == PRIVATE_PACKAGE:
+        raise TestyardError("It has ended; only the people whom it names may see its result.")
+    run = _indexed_run(site, request_id)
     print_run(run, console)
     return run
 
 
-def _events(watch: RequestWatch, request_id: str) -> Iterator[Event | None]:
-    try:
-        yield from watch.events(tick=_TICK)
-    except BrokerError as error:
-        raise BrokerError(
-            f"The broker went away; request {request_id} stays with it.",
-            details=error.brief,
-            resolution=f"When it is back: testyard queue, and then testyard show {request_id}",
-        ) from error
+def log_pieces(site: SiteClient, request_id: str) -> Iterator[str]:
+    """The log of a running request as it comes, to its end; what is left out says so.
+
+    Raises TestyardError if the site goes away.
+    """
+    attempt = 0
+    for answer in answers(site, request_id):
+        if attempt not in (0, answer["attempt"]) and answer["pieces"]:
+            yield "\n… the log begins anew: the next attempt …\n"
+        if answer["pieces"]:
+            attempt = answer["attempt"]
+        yield from (str(piece["text"]) for piece in answer["pieces"])
 
 
-def _is_done(settings: Settings, request_id: str) -> bool:
-    with SiteClient(settings.site.url) as site:
-        try:
-            state = site.json(f"/requests/{request_id}.json").get("state")
-        except TestyardError:
-            return False
-    if state == RequestState.REJECTED:
-        raise RequestError("request", "rejected; testyard queue --dead shows why")
-    if state == RequestState.CANCELLED:
-        raise RequestError("request", "it was cancelled")
-    return state == RequestState.DONE
-
-
-def _indexed_run(settings: Settings, request_id: str) -> dict[str, Any]:
+def _indexed_run(site: SiteClient, request_id: str) -> dict[str, Any]:
     deadline = time.monotonic() + _INDEX_LIMIT
-    with SiteClient(settings.site.url) as site:
-        while True:
-            try:
-                runs: list[dict[str, Any]] = site.json(f"/runs/{request_id}.json")["runs"]
-                return runs[0]
-            except (TestyardError, IndexError):
-                if time.monotonic() > deadline:
-                    raise
-            time.sleep(0.05)
+    while True:
+        try:
+            runs: list[dict[str, Any]] = site.json(f"/runs/{request_id}.json")["runs"]
+            return runs[0]
+        except (TestyardError, IndexError):
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from testyard.adapters.watch import RequestWatch
 from testyard.cli.edge import (
     INTERRUPTED,
     NOT_PASSED,
@@ -53,11 +52,9 @@ def follow(
         if known["state"] == RequestState.CANCELLED:
             raise RequestError("request", f"it was cancelled: {known['reason']}")
         request_id = str(known["request_id"])
-        with RequestWatch(settings.broker.url.get_secret_value(), request_id) as watch:
-            known = find(site, request_id).request or known  # what was told until the watch began
-            screen.print(f"request {request_id} is in {known['queue']}", highlight=False)
-            with interruptible(request_id):
-                run = watch_to_end(watch, settings, request_id, screen, known=known)
+        screen.print(f"request {request_id} is in {known['queue']}", highlight=False)
+        with interruptible(request_id):
+            run = watch_to_end(site, request_id, screen)
     finish(request_id, str(known["queue"]), run, json_)
 
 

@@ -19,6 +19,8 @@ from testyard.cli.edge import (
     print_json,
     say,
 )
+from testyard.cli.follow import log_pieces
+from testyard.cli.followed import interruptible
 from testyard.cli.reference import canonical, find, listed
 from testyard.cli.requestview import print_request, request_line, waits_before
 from testyard.cli.runview import print_run, print_runs
@@ -26,7 +28,6 @@ from testyard.cli.terminal import safe_lines
 from testyard.client import NotThereError, SiteClient
 from testyard.errors import TestyardError
 from testyard.index import RequestState
-from testyard.index.write import LOG_TAIL
 
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="Request id, run id, path of a run, or address of its page.")
@@ -85,20 +86,28 @@ def show(run: RunArgument, state: StateOption = None, json_: JsonOption = False)
         print_request(found.request, before, console())
 
 
+FollowOption = Annotated[
+    bool, typer.Option("--follow", "-f", help="Of a run that has not ended, go on until it does.")
+]
+
+
 @explained
 def log(
     run: RunArgument,
+    follow: FollowOption = False,
     raw: RawOption = False,
     state: StateOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Print a run's log; of one that has not ended, the newest lines so far."""
+    """Print a run's log, from its first line on; of one that has not ended, so far."""
     settings = command_settings(state)
     reference = canonical(run, settings)
     with SiteClient(settings.site.url) as site:
         found = find(site, reference)
         if found.run is None:
-            _print_tail(found.request or {}, as_json=json_, raw=raw)
+            request = found.request or {}
+            with interruptible(str(request.get("request_id"))):
+                _print_so_far(site, request, follow=follow, as_json=json_, raw=raw)
             return
         pieces = site.stream(found.run["urls"]["log"])
         if json_:
@@ -116,19 +125,19 @@ def _print_log(pieces: Iterator[str], *, raw: bool) -> None:
         typer.echo(line, color=True)
 
 
-def _print_tail(request: dict[str, Any], *, as_json: bool, raw: bool) -> None:
-    """The log so far of a request without a stored run. Raises TestyardError if there is none."""
-    tail = str(request.get("log_tail", ""))
-    if as_json and request["state"] == RequestState.RUNNING:
-        fields = {"request_id": request["request_id"], "state": request["state"], "log": tail}
-        print_json({"run_id": None, **fields})
-        return
-    if request["state"] != RequestState.RUNNING:
-        reason = request_line(request)
+def _print_so_far(
+    site: SiteClient, request: dict[str, Any], *, follow: bool, as_json: bool, raw: bool
+) -> None:
+    """The log of a request without a stored run. Raises TestyardError if there is none."""
+    request_id, state = str(request["request_id"]), request["state"]
+    if state != RequestState.RUNNING and not (follow and state == RequestState.QUEUED):
         raise TestyardError(
-            f"There is no log: {reason}.", resolution=f"More: testyard show {request['request_id']}"
+            f"There is no log: {request_line(request)}.", resolution=f"More: testyard show {request_id}"
         )
-    if request["log_end"] > LOG_TAIL:
-        say("… the log's first lines can be had when the run has ended …", style="dim")
-    _print_log(iter([tail]), raw=raw)
-    say(f"So far: {request_line(request)}. Go on: testyard follow {request['request_id']}", style="dim")
+    pieces = log_pieces(site, request_id) if follow else site.stream(f"{site.url}/requests/{request_id}/log")
+    if as_json:
+        print_json({"run_id": None, "request_id": request_id, "state": state, "log": "".join(pieces)})
+        return
+    _print_log(pieces, raw=raw)
+    if not follow:
+        say(f"So far: {request_line(request)}. Go on: testyard log --follow {request_id}", style="dim")

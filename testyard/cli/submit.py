@@ -13,7 +13,6 @@ import typer
 from rich.console import Console
 
 from testyard.adapters.amqp import Publisher
-from testyard.adapters.watch import RequestWatch
 from testyard.cli.choices import check_names_differ, checked_request, chosen_queues, note_pocket
 from testyard.cli.edge import (
     JsonOption,
@@ -26,6 +25,7 @@ from testyard.cli.edge import (
 )
 from testyard.cli.follow import follow
 from testyard.cli.followed import finish, interruptible
+from testyard.client import SiteClient
 from testyard.errors import BrokerError
 from testyard.event import EVENTS_EXCHANGE, PRIVATE_PACKAGE, Event, EventKind
 from testyard.queue import QueueName
@@ -137,10 +137,10 @@ def _show(accepted: list[Accepted], *, as_json: bool) -> None:
 def _send_and_follow(settings: Settings, request: TestRequest, queue: QueueName, *, as_json: bool) -> None:
     assert request.uuid is not None
     console = Console(stderr=as_json, soft_wrap=True)
-    with RequestWatch(settings.broker.url.get_secret_value(), request.uuid) as watch:
+    with SiteClient(settings.site.url) as site:
         accepted = _send(settings, request, queue)
         with interruptible(accepted.request_id):
             console.print(f"request {accepted.request_id} is in {accepted.queue}", highlight=False)
             console.print(accepted.url, style="blue underline", highlight=False)
-            run = follow(watch, settings, request.uuid, console)
+            run = follow(site, accepted.request_id, console)
     finish(accepted.request_id, accepted.queue, run, as_json)

@@ -13,13 +13,14 @@ from typing import Any
 
 class Site:
     """``answers`` maps a path to (status, body), ``otherwise`` is for other paths; a body that is no
-    bytes is sent as JSON."""
+    bytes is sent as JSON. A path in ``later`` is not there the first so many times."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.answers: dict[str, tuple[int, Any]] = {}
         self.otherwise: tuple[int, Any] = (404, {"title": "Not found", "detail": "No such page."})
         self.asked: list[str] = []
+        self.later: dict[str, int] = {}
 
 
 @contextmanager
@@ -30,6 +31,8 @@ def serving() -> Iterator[Site]:
         def do_GET(self) -> None:
             site.asked.append(self.path)
             status, body = site.answers.get(self.path, site.otherwise)
+            if site.asked.count(self.path) <= site.later.get(self.path, 0):
+                status, body = site.otherwise
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))

@@ -12,7 +12,6 @@ import pytest
 
 from tests.certificates import Authority
 from testyard.adapters.amqp import Publisher, connection_parameters, dead_letters
-from testyard.adapters.watch import RequestWatch
 from testyard.errors import BrokerError, SettingsError
 from testyard.queue import QueueName
 
@@ -95,7 +94,6 @@ def test_nobody_there() -> None:
         lambda: Publisher(NOBODY).publish("", "x", b""),
         lambda: Publisher(NOBODY).park(b"", queue="x", reason="y"),
         lambda: dead_letters(NOBODY),
-        lambda: RequestWatch(NOBODY, "x"),
     )
     for action in actions:
         with pytest.raises(BrokerError, match=r"^broker: cannot ") as caught:

@@ -54,13 +54,13 @@ def test_a_release_may_be_limited_to_architectures(testyard: Command, settings_f
     settings_file.write_text(text)
     result = testyard("request", "gzip", "--arch", "amd64")
     assert (result.exit_code, result.stderr) == (2, "--arch: noble is not tested on amd64; on: arm64\n")
-    # one architecture is left, so it can be followed; then the broker is missing
-    assert testyard("request", "gzip", "--follow").stderr.startswith("broker: ")
+    # one architecture is left, so it can be followed; then the site is missing
+    assert testyard("request", "gzip", "--follow").stderr.startswith("site.url: ")
 
 
 def test_an_architecture_named_twice_is_one(testyard: Command) -> None:
     result = testyard("request", "gzip", "--arch", "amd64", "--arch", "amd64", "--follow")
-    assert (result.exit_code, result.stderr[:8]) == (1, "broker: "), "it is one, so it could be followed"
+    assert (result.exit_code, result.stderr[:9]) == (1, "site.url:"), "it is one, so it could be followed"
 
 
 @pytest.mark.parametrize(

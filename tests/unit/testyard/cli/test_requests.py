@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,23 +72,21 @@ def test_show_of_a_rejected_request(testyard: Command, waiting: dict[str, Any]) 
 @pytest.mark.parametrize("state", ["queued", "rejected", "done"])
 def test_log_of_what_has_none(testyard: Command, waiting: dict[str, Any], state: str) -> None:
     waiting.update(state=state)
-    for options in ([], ["--json"]):
+    for options in ([], ["--json"], *([["--follow"]] if state != "queued" else [])):
         result = testyard("log", waiting["request_id"], *options)
         assert (result.exit_code, result.stdout) == (1, "")
         assert result.stderr.startswith("There is no log: it ")
         assert f"testyard show {waiting['request_id']}" in result.stderr
 
 
-def test_log_of_a_running_request(testyard: Command, waiting: dict[str, Any]) -> None:
+def test_log_of_a_running_request(testyard: Command, waiting: dict[str, Any], site: Site) -> None:
     runs_now(waiting)
+    site.answers[f"/requests/{waiting['request_id']}/log"] = (200, b"one\ntwo\n")
     result = testyard("log", waiting["request_id"])
     assert (result.exit_code, result.stdout) == (0, "one\ntwo\n")
-    assert f"testyard follow {waiting['request_id']}" in result.stderr
-    assert "first lines" not in result.stderr
+    assert f"testyard log --follow {waiting['request_id']}" in result.stderr
     found = json.loads(testyard("log", waiting["request_id"], "--json").stdout)
     assert (found["run_id"], found["state"], found["log"]) == (None, "running", "one\ntwo\n")
-    waiting.update(log_end=99999)
-    assert "first lines can be had when the run has ended" in testyard("log", waiting["request_id"]).stderr
 
 
 @pytest.mark.usefixtures("run")
@@ -185,11 +182,43 @@ def test_follow_of_what_has_ended(testyard: Command, run: dict[str, Any], waitin
     assert (result.exit_code, result.stderr) == (1, "request: env: 'x'\n")
 
 
-def test_follow_needs_the_broker(testyard: Command, waiting: dict[str, Any], settings_file: Path) -> None:
-    assert settings_file.exists()
-    result = testyard("follow", waiting["request_id"])
-    assert result.exit_code == 1
-    assert result.stderr.startswith("broker: ")
+def log_answer(request: dict[str, Any], *texts: str, over: bool = False, attempt: int = 1) -> dict[str, Any]:
+    """As the site tells of a running log; places are of no use here."""
+    pieces = [{"text": text, "start": 0, "end": 0, "left_out": 0, "attempt": attempt} for text in texts]
+    return {"request": request, "attempt": attempt, "offset": len(pieces), "over": over, "pieces": pieces}
+
+
+def test_follow_needs_the_site_alone(testyard: Command, waiting: dict[str, Any], site: Site) -> None:
+    runs_now(waiting)
+    request_id, end = waiting["request_id"], {**waiting, "state": "done"}
+    first = f"/requests/{request_id}/log.json?attempt=0&offset=0&wait=2"
+    second = f"/requests/{request_id}/log.json?attempt=1&offset=2&state=running&wait=2"
+    site.answers[first] = (200, log_answer(waiting, "one\ntw", "o\n"))
+    site.answers[second] = (200, log_answer(end, "three\n", over=True))
+    site.answers[f"/runs/{request_id}.json"] = site.answers[f"/runs/{RUN}.json"]
+    site.later = {f"/runs/{request_id}.json": 1}
+    result = testyard("follow", request_id)
+    assert result.exit_code == 4
+    lines = [line.strip() for line in result.stdout.splitlines()]
+    assert [line for line in lines if line in ("one", "two", "three")] == ["one", "two", "three"]
+    assert "■ testbed 9.2 s" in lines
+    assert "demo 1.2-3 on noble amd64: fail" in result.stdout
+
+
+def test_a_running_log_is_followed_to_its_end(testyard: Command, waiting: dict[str, Any], site: Site) -> None:
+    runs_now(waiting)
+    request_id, end = waiting["request_id"], {**waiting, "state": "done"}
+    path = f"/requests/{request_id}/log.json"
+    site.answers[f"{path}?attempt=0&offset=0&wait=2"] = (200, log_answer(waiting, "one\ntw"))
+    anew = log_answer(waiting, "again\n", attempt=2)
+    site.answers[f"{path}?attempt=1&offset=1&state=running&wait=2"] = (200, anew)
+    site.answers[f"{path}?attempt=2&offset=1&state=running&wait=2"] = (
+        200,
+        log_answer(end, over=True, attempt=2),
+    )
+    wanted = "one\ntw\n… the log begins anew: the next attempt …\nagain\n"
+    assert testyard("log", "--follow", request_id).stdout == wanted
+    assert json.loads(testyard("log", "-f", "--json", request_id).stdout)["log"] == wanted
 
 
 def test_the_beginning_of_an_id_is_enough(testyard: Command, waiting: dict[str, Any], site: Site) -> None:

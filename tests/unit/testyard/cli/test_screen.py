@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What ``--follow`` prints of events."""
+"""What ``--follow`` prints of what the site tells."""
 
 from __future__ import annotations
 
@@ -11,92 +11,72 @@ from rich.console import Console
 
 from testyard.cli.follow import Screen
 from testyard.cli.runview import seconds_text
-from testyard.event import Event, EventKind
+
+PHASE = {"phase": "test", "started": 1.0, "seconds": None, "test": "smoke"}
 
 
-def printed(*events: tuple[EventKind, dict[str, Any]]) -> str:
+def answer(*texts: str, attempt: int = 1, **request: Any) -> dict[str, Any]:
+    known = {"state": "running", "worker": "w1", "taken": 5.0, "reason": "", "phases": [], **request}
+    return {"request": known, "attempt": attempt, "pieces": [{"text": text} for text in texts]}
+
+
+def printed(*answers: dict[str, Any]) -> str:
     stream = io.StringIO()
     with Screen(Console(file=stream, width=200, soft_wrap=True)) as screen:
-        for kind, data in events:
-            screen.show(Event(kind, "id", "debci-noble-amd64", "gzip", data=data))
+        for each in answers:
+            screen.show(each)
+        screen.end()
     return stream.getvalue()
 
 
+def lines(*answers: dict[str, Any]) -> list[str]:
+    return [line.strip() for line in printed(*answers).splitlines() if line.strip()]
+
+
 def test_lines_come_whole_and_in_order() -> None:
-    pieces = [("one\ntw", 6), ("o\nthree\n", 14)]
-    text = printed(*((EventKind.LOG, {"text": text, "end": end}) for text, end in pieces))
-    assert [line.strip() for line in text.splitlines() if line.strip()] == ["one", "two", "three"]
-
-
-def test_a_gap_is_told() -> None:
-    text = printed((EventKind.LOG, {"text": "ä\n", "end": 3}), (EventKind.LOG, {"text": "z\n", "end": 10}))
-    assert "5 bytes of log are not shown" in text
+    assert lines(answer("one\ntw", "o\n"), answer("three\nfo"), answer("ur")) == [
+        "one",
+        "two",
+        "three",
+        "four",
+    ]
 
 
 def test_what_a_test_prints_cannot_steer_the_terminal() -> None:
-    text = printed((EventKind.LOG, {"text": "\x1b[2J\x07 [bold]x[/bold] \x9b1m\n", "end": 30}))
+    text = printed(answer("\x1b[2J\x07 [bold]x[/bold] \x9b1m\n"))
     assert not {"\x1b", "\x07", "\x9b"} & set(text)
     assert "[bold]x[/bold]" in text
 
 
-def test_phases_and_returns() -> None:
+def test_of_a_progress_display_the_last_state_is_shown() -> None:
+    assert lines(answer("10%\r50%\r"), answer("100%\r\n")) == ["100%"]
+
+
+def test_a_line_without_end_does_not_fill_the_memory() -> None:
+    assert "".join(lines(*[answer("x" * 50_000)] * 10)) == "x" * 500_000
+
+
+def test_stages_returns_and_attempts() -> None:
     text = printed(
-        (EventKind.TAKEN, {"worker": "w1"}),
-        (EventKind.PHASE, {"phase": "test", "started": 1.0, "seconds": None, "test": "smoke"}),
-        (EventKind.PHASE, {"phase": "test", "started": 1.0, "seconds": 2.34, "test": "smoke"}),
-        (EventKind.RETURNED, {"reason": "the worker was stopped"}),
-        (EventKind.TAKEN, {"worker": "w2"}),
-        (EventKind.LOG, {"text": "again\n", "end": 6}),
-        (EventKind.STORED, {}),
+        answer(),
+        answer("one\n", phases=[PHASE]),
+        answer("two\n", phases=[{**PHASE, "seconds": 2.34}]),
+        answer(state="queued", reason="the worker was stopped"),
+        answer(state="queued", reason="the worker was stopped"),
+        answer("again\n", attempt=2, taken=9.0),
     )
-    assert text.count("■ test smoke") == 1
-    assert "back in the queue: the worker was stopped" in text
-    assert "again" in text
-    assert "not shown" not in text  # the log begins anew with a new worker
+    words = ("■ test smoke", "back in the queue: the worker was stopped", "the log begins anew", "again")
+    assert [text.count(word) for word in words] == [1, 1, 1, 1]
 
 
-def test_bytes_that_are_no_text_are_no_new_beginning() -> None:
-    bad = "\N{REPLACEMENT CHARACTER}" * 9  # 9 bytes in the log, 27 as text
-    text = printed(
-        (EventKind.LOG, {"text": "one\n", "end": 4}), (EventKind.LOG, {"text": f"{bad}\n", "end": 14})
-    )
-    assert "anew" not in text
-    assert bad in text
-
-
-def test_the_next_attempt_has_a_log_of_its_own() -> None:
-    pieces = [("one\ntw", 6), ("again\n", 6), ("more\n", 11)]
-    text = printed(*((EventKind.LOG, {"text": text, "end": end}) for text, end in pieces))
-    assert [line.strip() for line in text.splitlines() if line.strip()] == [
-        "one",
-        "… the log begins anew: the next attempt …",
-        "again",
-        "more",
-    ]
-
-
-def test_a_watch_that_begins_late_shows_what_was_told_before() -> None:
-    stream = io.StringIO()
+def test_who_comes_late_sees_the_stages_before_and_all_lines() -> None:
     phase = {"phase": "apt", "started": 1.0, "seconds": 2.0, "test": None}
-    known = {"state": "running", "worker": "w1", "phases": [phase], "log_tail": "one\n", "log_end": 9}
-    with Screen(Console(file=stream, width=200, soft_wrap=True)) as screen:
-        screen.begin(known)
-        for data in ({"text": "one\n", "end": 9}, {"text": "\x1b[1mone\ntwo\n", "end": 13}):
-            screen.show(Event(EventKind.LOG, "id", "debci-noble-amd64", "gzip", data=data))
-        screen.show(Event(EventKind.PHASE, "id", "debci-noble-amd64", "gzip", data=phase))
-    text = stream.getvalue()
-    assert [text.count(words) for words in ("one", "two", "■ apt 2.0 s", "not shown")] == [1, 1, 1, 0]
+    assert lines(answer("one\n", phases=[phase])) == ["■ apt 2.0 s", "one"]
 
 
-def test_a_stage_comes_before_its_lines_and_times_are_told_once() -> None:
-    phase = {"phase": "test", "started": 1.0, "seconds": None, "test": "smoke"}
-    lines = "hello\ntestyard [08:32:53]: phase test smoke: 2.3 s\n"
-    text = printed(
-        (EventKind.PHASE, phase),
-        (EventKind.LOG, {"text": lines, "end": len(lines)}),
-        (EventKind.PHASE, {**phase, "seconds": 2.3}),
-    )
-    assert [line.strip() for line in text.splitlines() if line.strip()] == ["■ test smoke", "hello"]
+def test_times_are_told_once() -> None:
+    text = "hello\ntestyard [08:32:53]: phase test smoke: 2.3 s\n"
+    assert lines(answer(text, phases=[PHASE])) == ["■ test smoke", "hello"]
 
 
 @pytest.mark.parametrize(
