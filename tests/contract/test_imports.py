@@ -107,7 +107,7 @@ def test_the_site_does_not_know_the_broker(room: str, path: Path) -> None:
 
 def test_what_runs_in_a_namespace_is_standard_library_only() -> None:
     enter, fence = (ROOMS["worker"] / "testbed" / name for name in ("enter.py", "fence.py"))
-    assert tops(fence) <= sys.stdlib_module_names
+    assert tops(fence) | tops(ROOMS["worker"] / "testbed" / "qemu_runner.py") <= sys.stdlib_module_names
     assert tops(enter) - {"worker"} <= sys.stdlib_module_names
     assert {name for name in imports(enter) if name.startswith("worker")} == {
         "worker.testbed",

@@ -155,7 +155,7 @@ class Attempts:
             self.request,
             self.queue,
             settings=worker,
-            limits=limits_for(worker.timeouts, self.queue.architecture, lists),
+            limits=limits_for(worker.timeouts, self.queue.architecture, lists, host.testbed.name),
             host=host,
             big=PackageList.BIG in lists,
             vm=PackageList.VM in lists and host.vm,

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """How long a run and its parts may take: the settings' limits, stretched for what is known to be slow.
 
-The factors are those of Ubuntu's worker, which found them by experience.
+The factors are those of Ubuntu's worker, which found them by experience; that for emulated processors is
+measured (docs/figures.md).
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from types import MappingProxyType
 from testyard.settings import Timeouts
 from worker.packagelists import PackageList
 
-#: Emulated or slow machines: everything takes longer there.
-_SLOW = MappingProxyType({"riscv64": 4})
+#: Emulated or slow machines, by architecture or kind of testbed: everything takes longer there.
+_SLOW = MappingProxyType({"riscv64": 4, "qemu/tcg": 10})
 
 
-def limits_for(base: Timeouts, architecture: str, lists: Set[PackageList]) -> Timeouts:
-    """The limits of one run, in seconds."""
-    slow = _SLOW.get(architecture, 1)
+def limits_for(base: Timeouts, architecture: str, lists: Set[PackageList], testbed: str = "") -> Timeouts:
+    """The limits of one run in a kind of testbed, in seconds."""
+    slow = max(_SLOW.get(name, 1) for name in (architecture, testbed))
     test = build = 1
     if PackageList.LONG in lists:
         test, build = 4, 2

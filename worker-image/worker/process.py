@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import IO, Any
 
 from testyard.errors import CancelledRun, TestbedError
 
@@ -31,8 +32,9 @@ def run(
     cwd: Path = Path("/"),
     cancelled: Callable[[], bool] = lambda: False,
     codes: Sequence[int] = (0,),
+    stdin: IO[Any] | None = None,
 ) -> str:
-    """Run a program to its end and give its output. ``timeout`` is in seconds.
+    """Run a program to its end and give its output. ``timeout`` is in seconds; ``stdin`` is read by it.
 
     Raises TestbedError with the command and the end of its output if it cannot start, ends with
     none of ``codes`` or takes too long; CancelledRun soon after ``cancelled`` says true. In both
@@ -42,7 +44,7 @@ def run(
     try:
         child = subprocess.Popen(
             list(argv),
-            stdin=subprocess.DEVNULL,
+            stdin=stdin or subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**CLEAN_ENVIRONMENT, **(environment or {})},

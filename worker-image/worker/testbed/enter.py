@@ -9,9 +9,15 @@ Called by the system's own Python, on its own (nothing of Testyard is importable
                                                       file system of /usr (read-only) and the run's
                                                       own folder, waits for one line on standard
                                                       input (the network is there), becomes COMMAND
+    enter.py chroot …                                 the same, with the tar file TREE unpacked to
+                                                      /work/root as something to chroot to
+    enter.py kvm …                                    the same as sandbox, with /dev/kvm
+    enter.py client …                                 the same as sandbox, in this machine's network and
+                                                      without /sys, which belongs to a network
 
-That line is a JSON object: `resolv_conf`, the text of the run's /etc/resolv.conf; `own_addresses`,
-those of this machine, which the run must not reach; and `processes`, how many it may have.
+That line is a JSON object: `files`, the texts of files in the run's /etc; `own_addresses`, those of
+this machine, which the run must not reach, null if it has no network of its own; and `processes`, how
+many it may have.
 
 autopkgtest's unshare runner keeps its testbed by chroot, which root in a user namespace can leave.
 What it finds outside then is only this: pivot_root, and the old root is gone.
@@ -21,6 +27,7 @@ import ctypes
 import json
 import os
 import resource
+import subprocess
 import sys
 from typing import Any
 
@@ -43,6 +50,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 STAGE = "/mnt"  # where `prepare` puts things; exists on every Debian
 NEW_ROOT = "/tmp"  # a mount point in our own namespace
+ROOT, USER = "/work/root", "testbed"
 FOLDERS = (
     "usr",
     "etc",
@@ -119,7 +127,7 @@ def prepare(paths: "list[str]") -> "list[str]":
     return staged
 
 
-def sandbox(work: str, tree: str, sources: str) -> None:
+def sandbox(stage: str, work: str, tree: str, sources: str) -> None:
     mount("", "/", flags=MS_REC | MS_PRIVATE)
     mount("tmpfs", NEW_ROOT, "tmpfs", options="mode=755,size=16m")
     for folder in FOLDERS:
@@ -128,11 +136,13 @@ def sandbox(work: str, tree: str, sources: str) -> None:
     bind(work, f"{NEW_ROOT}/work")
     bind(f"{NEW_ROOT}/work/tmp", f"{NEW_ROOT}/tmp")
     bind(f"{NEW_ROOT}/work/tmp", f"{NEW_ROOT}/var/tmp")
-    for source, name in ((tree, "tree.tar"), (sources, "sources")):
+    for source, name in ((tree, "tree"), (sources, "sources")):
         if source:
             bind(source, f"{NEW_ROOT}/{name}")
             read_only(f"{NEW_ROOT}/{name}")
-    kernel_file_systems()
+    kernel_file_systems(NEW_ROOT, (*DEVICES, *(("kvm",) if stage == "kvm" else ())))
+    if stage != "client":
+        mount("sysfs", f"{NEW_ROOT}/sys", "sysfs")
     os.chdir(NEW_ROOT)
     check(LIBC.syscall(PIVOT_ROOT, b".", b"old"), "pivot_root")
     os.chdir("/")
@@ -142,9 +152,11 @@ def sandbox(work: str, tree: str, sources: str) -> None:
 
 def close_up(order: "dict[str, Any]") -> None:
     """What can only be done once the network is there; afterwards nothing out here can be changed."""
-    fence.keep_at_home(order["own_addresses"])
-    with open("/etc/resolv.conf", "w") as file:
-        file.write(order["resolv_conf"])
+    if order["own_addresses"] is not None:
+        fence.keep_at_home(order["own_addresses"])
+    for name, text in order["files"].items():
+        with open(f"/etc/{name}", "w") as file:
+            file.write(text)
     limit_processes(order["processes"])
     # nothing out here can be changed by a test that left its chroot, e.g. /etc/ld.so.preload
     read_only("/")
@@ -182,19 +194,35 @@ def bind_system() -> None:
             file.write(text)
 
 
-def kernel_file_systems() -> None:
-    mount("proc", f"{NEW_ROOT}/proc", "proc")
-    mount("sysfs", f"{NEW_ROOT}/sys", "sysfs")
-    for name in DEVICES:
+def kernel_file_systems(root: str, devices: "tuple[str, ...]" = DEVICES) -> None:
+    """/proc and /dev below a root whose folders for them exist."""
+    mount("proc", f"{root}/proc", "proc")
+    for name in devices:
         if os.path.exists(f"/dev/{name}"):
-            bind(f"/dev/{name}", f"{NEW_ROOT}/dev/{name}")
-    os.mkdir(f"{NEW_ROOT}/dev/pts")
-    mount("devpts", f"{NEW_ROOT}/dev/pts", "devpts", options="newinstance,ptmxmode=666")
-    os.symlink("pts/ptmx", f"{NEW_ROOT}/dev/ptmx")
+            bind(f"/dev/{name}", f"{root}/dev/{name}")
+    os.makedirs(f"{root}/dev/pts", exist_ok=True)
+    mount("devpts", f"{root}/dev/pts", "devpts", options="newinstance,ptmxmode=666")
+    os.symlink("pts/ptmx", f"{root}/dev/ptmx")
     for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
-        os.symlink(f"/proc/self/fd{target}", f"{NEW_ROOT}/dev/{name}")
-    os.mkdir(f"{NEW_ROOT}/dev/shm")
-    mount("tmpfs", f"{NEW_ROOT}/dev/shm", "tmpfs")
+        os.symlink(f"/proc/self/fd{target}", f"{root}/dev/{name}")
+    os.makedirs(f"{root}/dev/shm", exist_ok=True)
+    mount("tmpfs", f"{root}/dev/shm", "tmpfs")
+
+
+def unpack() -> None:
+    """The tree as a root of its own at `ROOT`, with a user for tests that must not be root."""
+    os.mkdir(ROOT)
+    # its device nodes cannot be made in a user namespace
+    tar = ["tar", "--extract", "--file=/tree", f"--directory={ROOT}", "--exclude=./dev"]
+    for argv in (tar, ["useradd", "--create-home", f"--root={ROOT}", USER]):
+        if subprocess.run(argv, check=False).returncode != 0:
+            sys.exit("the root tree could not be unpacked")
+    for folder in ("dev", "proc", "sys"):
+        os.makedirs(f"{ROOT}/{folder}", exist_ok=True)
+    kernel_file_systems(ROOT)
+    bind("/sys", f"{ROOT}/sys")
+    with open("/etc/resolv.conf") as ours, open(f"{ROOT}/etc/resolv.conf", "w") as theirs:
+        theirs.write(ours.read())
 
 
 def main() -> None:
@@ -205,7 +233,7 @@ def main() -> None:
             place = command.index("WORK")
             command[place : place + 3] = staged
     else:
-        sandbox(*paths)
+        sandbox(stage, *paths)
         os.write(1, b"ready\n")
         line = sys.stdin.readline()
         if not line:
@@ -214,6 +242,8 @@ def main() -> None:
         os.environ.clear()
         os.environ.update(ENVIRONMENT)
         check(LIBC.sethostname(b"testbed", 7), "sethostname")
+        if stage == "chroot":
+            unpack()
     os.execvp(command[0], command)
 
 

@@ -4,11 +4,17 @@
 from __future__ import annotations
 
 from testyard.errors import SettingsError
-from testyard.hosts import Host, NullHost, UnshareHost
+from testyard.hosts import ChrootHost, Host, NullHost, QemuHost, SshHost, UnshareHost
 from testyard.settings import Worker
+from worker import process
 from worker.testbed.account import testbed_account
 from worker.testbed.base import Testbed
+from worker.testbed.chroot import chroot_testbed
+from worker.testbed.image import ImageRecipe
+from worker.testbed.kvm import Kvm
 from worker.testbed.null import NullTestbed
+from worker.testbed.qemu import QemuTestbed
+from worker.testbed.ssh import SshTestbed
 from worker.testbed.tree import TreeCache
 from worker.testbed.unshare import UnshareTestbed
 
@@ -18,9 +24,22 @@ def make_testbed(host: Host, settings: Worker) -> Testbed:
     match host:
         case NullHost():
             return NullTestbed(settings.source_dir)
-        case UnshareHost():
+        case UnshareHost() | ChrootHost():
             account = testbed_account(settings.testbed_user)
             trees = TreeCache(settings.tree_dir, account, settings.tree_max_age)
-            return UnshareTestbed(account, trees, settings.source_dir, settings.max_processes)
+            make = UnshareTestbed if isinstance(host, UnshareHost) else chroot_testbed
+            return make(account, trees, settings.source_dir, settings.max_processes)
+        case SshHost():
+            return SshTestbed(host, testbed_account(settings.testbed_user), settings.source_dir)
+        case QemuHost():
+            return _qemu(host, settings)
         case _:
             raise SettingsError(f"worker.hosts: {host.name}: there are no testbeds of this kind")
+
+
+def _qemu(host: QemuHost, settings: Worker) -> QemuTestbed:
+    account = testbed_account(settings.testbed_user)
+    images = TreeCache(settings.tree_dir, account, settings.tree_max_age, ImageRecipe(host.disk, host.kernel))
+    kvm = Kvm(settings.tree_dir, account)
+    architecture = process.run(["dpkg", "--print-architecture"]).strip()
+    return QemuTestbed(host, account, images, kvm, architecture, settings.source_dir)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Root trees: one tar file per release and architecture, made by mmdebstrap, kept for a day."""
+"""Root trees and images: one for each release and architecture, made by a recipe, kept for a day."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import errno
 import fcntl
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,63 +16,32 @@ from pathlib import Path
 from typing import IO
 
 from testyard.errors import CancelledRun, TestbedError
-from worker import aptsources, process
 from worker.testbed.account import Account
-from worker.testbed.base import ENTER, PYTHON
+from worker.testbed.recipe import Making, Recipe, TreeRecipe
 
 log = logging.getLogger(__name__)
 
-#: The lists stay compressed and in the tree: without them apt would say that there is no source
-#: package index. Documentation and translations are 40 of 230 MB and no test may rely on them.
-_APT_OPTIONS = (
-    'Apt::Install-Recommends "false"',
-    'Acquire::GzipIndexes "true"',
-    'Acquire::Languages "none"',
-    # a connection that stands still is given up and tried again, long before autopkgtest's limits
-    'Acquire::Retries "3"',
-    'Acquire::http::Timeout "20"',
-)
-_DPKG_OPTIONS = (
-    "path-exclude=/usr/share/man/*",
-    "path-exclude=/usr/share/doc/*",
-    "path-include=/usr/share/doc/*/copyright",
-    "path-exclude=/usr/share/locale/*",
-    "force-unsafe-io",
-)
-#: A user namespace as a testbed's; its first process is mmdebstrap, with whose death all others die,
-#: and which is killed when the worker dies.
-_NAMESPACES = (
-    "unshare",
-    "--user",
-    "--map-auto",
-    "--map-root-user",
-    "--mount",
-    "--pid",
-    "--ipc",
-    "--uts",
-    "--fork",
-    "--kill-child",
-    "--mount-proc",
-)
-#: Where enter.py's `prepare` puts a folder that the account could not reach by its own path.
-_STAGED = Path("/mnt/work")
 #: Seconds between two looks at a lock that another builder holds.
 _LOOK = 0.2
 #: Seconds that the processes of a killed build may take to be gone. Seen: 0.05.
 _DYING = 10.0
 
 
+_TREE = TreeRecipe()
+
+
 @dataclass(frozen=True)
 class TreeCache:
-    """The root trees of one machine. ``max_age`` is in seconds."""
+    """The root trees of one machine, or what else the recipe makes. ``max_age`` is in seconds."""
 
     folder: Path
     account: Account
     max_age: float
+    recipe: Recipe = _TREE
 
     def path(self, release: str, architecture: str) -> Path:
         """Where a tree is kept, whether it is there or not."""
-        return self.folder / f"{release}-{architecture}.tar"
+        return self.folder / f"{release}-{architecture}{self.recipe.suffix}"
 
     def fresh(self, release: str, architecture: str) -> bool:
         """True if `get` would answer at once."""
@@ -79,7 +49,7 @@ class TreeCache:
         return path.exists() and time.time() - path.stat().st_mtime < self.max_age
 
     def get(self, release: str, architecture: str, cancelled: Callable[[], bool]) -> Path:
-        """A tree not older than ``max_age``; makes it if need be, which takes 20 to 40 s.
+        """One not older than ``max_age``; makes it if need be, which takes its time.
 
         If a new one cannot be made, an older one serves. Raises TestbedError if there is none;
         CancelledRun soon after ``cancelled`` says true, with nothing left behind.
@@ -94,7 +64,7 @@ class TreeCache:
             except TestbedError as error:
                 if not path.exists():
                     raise
-                log.warning("root tree %s is old and could not be made anew: %s", path.name, error)
+                log.warning("%s is old and could not be made anew: %s", path.name, error)
         return path
 
     @contextmanager
@@ -110,17 +80,38 @@ class TreeCache:
     def _make(self, path: Path, release: str, architecture: str, cancelled: Callable[[], bool]) -> None:
         scratch = _scratch(path)
         try:
-            listed = aptsources.sources_file(aptsources.machine_sources(release))
-            self._build(scratch, listed, release, architecture, cancelled)
-            made = scratch / "tree.tar"
-            if self.account.switch:
-                os.chown(made, 0, 0, follow_symlinks=False)
-            made.chmod(0o644)
-            os.replace(made, path)
+            scratch.mkdir(mode=0o711)  # apt works in it as one of the account's sub-ids
+            self.account.give(scratch)
+            made = self.recipe.make(Making(self.account, scratch, release, architecture, cancelled))
+            if made.is_dir():
+                self._put_folder(made, path)
+            else:
+                self._close(made)
+                os.replace(made, path)
         except (TestbedError, OSError) as error:
             raise self._explained(error, release, architecture) from error
         finally:
             self._clear(scratch)
+
+    def _close(self, *files: Path) -> None:
+        """What was made is the worker's from now on, and readable by testbeds."""
+        for file in files:
+            if self.account.switch:
+                os.chown(file, 0, 0, follow_symlinks=False)
+            file.chmod(0o755 if file.is_dir() else 0o644)
+
+    def _put_folder(self, made: Path, path: Path) -> None:
+        """Put a folder at ``path``, which becomes a link to it; runs that use the old one go on with it."""
+        self._close(made, *made.iterdir())
+        kept = path.with_name(f"{path.name}.{time.time_ns()}")
+        made.rename(kept)
+        link = path.with_suffix(".link")
+        link.unlink(missing_ok=True)
+        link.symlink_to(kept.name)
+        os.replace(link, path)
+        # one that begins just now may have read the link before: the last but one goes with the next
+        for old in sorted(self.folder.glob(f"{path.name}.*"))[:-2]:
+            shutil.rmtree(old)
 
     def _clear(self, scratch: Path) -> None:
         """Remove a build's folder; processes of a builder killed just now may still write to it."""
@@ -133,28 +124,13 @@ class TreeCache:
                     raise
             time.sleep(_LOOK)
 
-    def _build(
-        self, scratch: Path, listed: str, release: str, architecture: str, cancelled: Callable[[], bool]
-    ) -> None:
-        scratch.mkdir(mode=0o711)  # apt works in it as one of the account's sub-ids
-        (scratch / "mirror.list").write_text(listed)
-        (scratch / "mirror.list").chmod(0o644)
-        self.account.give(scratch)
-        place = _STAGED if self.account.switch else scratch
-        command = self.account.argv(
-            *_NAMESPACES, "env", f"TMPDIR={place}", f"HOME={place}", *_command(release, architecture, place)
-        )
-        if self.account.switch:
-            enter = [*PYTHON, str(ENTER), "prepare", str(scratch), "", "", "--"]
-            command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", *enter, *command]
-        process.run(command, timeout=1800, cancelled=cancelled)
-
     def _explained(self, error: TestbedError | OSError, release: str, architecture: str) -> TestbedError:
         known = error if isinstance(error, TestbedError) else TestbedError(str(error), details=str(error))
         full = os.strerror(errno.ENOSPC) in known.details
-        mend = f"Make room below {self.folder} (worker.tree_dir): a build takes up to 1 GB for a minute."
+        why = "the disk is full" if full else known.brief
+        mend = f"Make room below {self.folder} (worker.tree_dir): a build takes up to 2 GB for a minute."
         return type(known)(
-            f"no root tree for {release} {architecture}: {'the disk is full' if full else known.brief}",
+            f"no {self.recipe.what} for {release} {architecture}: {why}",
             details=known.details,
             resolution=mend if full else known.resolution or "Is the package archive reachable?",
         )
@@ -171,20 +147,3 @@ def _try_lock(lock: IO[str]) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _command(release: str, architecture: str, place: Path) -> list[str]:
-    apt = (*_APT_OPTIONS, *aptsources.kept_options())
-    return [
-        "mmdebstrap",
-        "--mode=root",  # of the namespaces
-        "--variant=apt",
-        f"--architectures={architecture}",
-        "--include=dpkg-dev,ca-certificates,passwd,adduser",
-        *(f"--aptopt={option}" for option in apt),
-        *(f"--dpkgopt={option}" for option in _DPKG_OPTIONS),
-        "--skip=cleanup/apt/lists",
-        release,
-        str(place / "tree.tar"),
-        str(place / "mirror.list"),
-    ]
