@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """A machine of its own for tests of a testbed's network: in a network and a mount namespace.
 
-    unshare --net --mount python -m tests.integration.machine FOLDER RESOLV_CONF [ADDRESS…]
+    unshare --net --mount python -m tests.integration.machine FOLDER RESOLV_CONF TESTBED [ADDRESS…]
 
 It has two interfaces with addresses of both kinds; on every address something listens, by TCP and UDP,
 and a name server answers on 127.0.0.1 and ::1. Then the intruder tries these addresses and the named
-ones, first in the default testbed, then outside of it. Prints a JSON object: ``inside`` and ``outside``
-(what each printed), ``heard_inside`` and ``heard_outside`` (what arrived meanwhile).
+ones, first in a testbed of the named kind, then outside of it. Prints a JSON object:
+``inside`` and ``outside`` (what each printed), ``heard_inside`` and ``heard_outside`` (what arrived
+meanwhile).
 """
 
 from __future__ import annotations
@@ -24,8 +25,12 @@ from pathlib import Path
 
 from tests.system import PACKAGES, TREES
 from tests.trees import account
+from testyard.hosts import QemuHost
 from testyard.local.machine import machine_architecture, machine_release
-from worker.testbed.base import Command, Workspace
+from testyard.settings import Worker
+from worker.testbed.base import Command, Testbed, Workspace
+from worker.testbed.chroot import chroot_testbed
+from worker.testbed.kinds import make_testbed
 from worker.testbed.tree import TreeCache
 from worker.testbed.unshare import UnshareTestbed
 
@@ -110,15 +115,29 @@ def make_interfaces() -> list[str]:
     return [*(address.partition("/")[0] for _, address in (*ADDRESSES, *OTHERS)), f"{local}%up0"]
 
 
-def inside(folder: Path, variables: list[str]) -> str:
+def testbed_of(kind: str) -> Testbed:
+    """A testbed with the trees that all tests share."""
+    if kind == "qemu":
+        settings = Worker(testbed_user=account().name, tree_dir=TREES, source_dir=PACKAGES)
+        return make_testbed(QemuHost(name="machine"), settings)
+    make = {"unshare": UnshareTestbed, "chroot": chroot_testbed}[kind]
+    return make(account(), TreeCache(TREES, account(), 86400), PACKAGES, 4096)
+
+
+def package_for(kind: str) -> str:
+    """What tries it: to a machine of its own more is allowed than what the intruder tries."""
+    return "ty-knock" if kind == "qemu" else "ty-intruder"
+
+
+def inside(folder: Path, kind: str, variables: list[str]) -> str:
     """What the intruder prints in the testbed."""
-    testbed = UnshareTestbed(account(), TreeCache(TREES, account(), 86400), PACKAGES, 4096)
+    testbed = testbed_of(kind)
     workspace = Workspace(folder / "run")
     workspace.folder.mkdir(mode=0o711)
     command = Command(
         machine_release(),
         machine_architecture(),
-        "ty-intruder",
+        package_for(kind),
         options=tuple(f"--env={variable}" for variable in variables),
     )
     process = testbed.start(workspace, command, lambda: False)
@@ -130,17 +149,18 @@ def inside(folder: Path, variables: list[str]) -> str:
     return said.decode(errors="replace")
 
 
-def outside(variables: list[str]) -> str:
+def outside(kind: str, variables: list[str]) -> str:
     """What its probe prints out here."""
-    probe = PACKAGES / "ty-intruder" / "debian" / "tests" / "probe.py"
+    tests = PACKAGES / package_for(kind) / "debian" / "tests"
     environment = {"PATH": os.environ["PATH"], **dict(v.split("=", 1) for v in variables)}
-    command = ["/usr/bin/python3", "-I", str(probe)]
+    knock = [str(tests / "knock")]
+    command = knock if kind == "qemu" else ["/usr/bin/python3", "-I", str(tests / "probe.py")]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout
 
 
 def main() -> None:
     """See above."""
-    folder, resolv_conf = Path(sys.argv[1]), sys.argv[2]
+    folder, resolv_conf, kind = Path(sys.argv[1]), *sys.argv[2:4]
     folder.chmod(0o711)
     subprocess.run(["mount", "--bind", resolv_conf, "/etc/resolv.conf"], check=True)
     machine = Machine()
@@ -149,11 +169,11 @@ def main() -> None:
         machine.listen(address)
     for address in ("127.0.0.1", "::1"):
         machine.serve_names(address)
-    targets = ",".join(f"{address}/{PORT}" for address in (*addresses, *sys.argv[3:]))
+    targets = ",".join(f"{address}/{PORT}" for address in (*addresses, *sys.argv[4:]))
     variables = [f"TY_TARGETS={targets}", f"TY_NAME={NAME}"]
-    found = {"inside": inside(folder, variables), "heard_inside": sorted(set(machine.heard))}
+    found = {"inside": inside(folder, kind, variables), "heard_inside": sorted(set(machine.heard))}
     machine.heard.clear()
-    found |= {"outside": outside(variables), "heard_outside": sorted(set(machine.heard))}
+    found |= {"outside": outside(kind, variables), "heard_outside": sorted(set(machine.heard))}
     print(json.dumps(found))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The default testbed on a machine with more than one address and a name server on loopback only."""
+"""Testbeds on a machine with more than one address and a name server on loopback only."""
 
 from __future__ import annotations
 
@@ -20,19 +20,24 @@ REPOSITORY = Path(__file__).parents[2]
 FORWARDED = "169.254.53.53"
 
 
-@pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+@pytest.fixture(scope="module", params=["unshare", "chroot"])
+def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     machine_tree()  # that machine reaches no archive
-    folder = tmp_path_factory.mktemp("machine")
+    return look_at(tmp_path_factory.mktemp("machine"), request.param, FORWARDED)
+
+
+def look_at(folder: Path, kind: str, *targets: str) -> dict[str, Any]:
+    """What machine.py prints for a kind of testbed, and these addresses beside its own."""
     for parent in (folder, folder.parent):
         parent.chmod(0o711)
     resolv_conf = folder / "resolv.conf"
     resolv_conf.write_text("nameserver 127.0.0.1\n")
-    command = [sys.executable, "-m", "tests.integration.machine", str(folder), str(resolv_conf), FORWARDED]
+    orders = [str(folder), str(resolv_conf), kind, *targets]
+    command = [sys.executable, "-m", "tests.integration.machine", *orders]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         ["unshare", "--net", "--mount", *command],
-        cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=200, check=False,
+        cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
