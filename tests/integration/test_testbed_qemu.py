@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""A real virtual machine, which takes minutes where processors are emulated. The rest: unit/worker/test_qemu.py."""
+"""A real virtual machine; takes minutes where processors are emulated."""
 
 from __future__ import annotations
 

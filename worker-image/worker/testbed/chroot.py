@@ -38,6 +38,4 @@ def chroot_testbed(
     account: Account, trees: TreeCache, source_dir: Path | None, max_processes: int
 ) -> UnshareTestbed:
     """The same testbed as the default one, with the other runner."""
-    return UnshareTestbed(
-        account, trees, source_dir, max_processes, name="chroot", runner=chroot_runner
-    )
+    return UnshareTestbed(account, trees, source_dir, max_processes, name="chroot", runner=chroot_runner)
