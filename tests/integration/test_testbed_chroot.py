@@ -53,6 +53,17 @@ def test_root_that_left_its_chroot_changes_nothing(testbed: UnshareTestbed, tmp_
     assert all(int(count) > 0 for count in re.findall(r"^# \w+: (\d+) to try", said, re.MULTILINE)), said
 
 
+def test_a_run_has_so_many_processes(testbed: UnshareTestbed, tmp_path: Path) -> None:
+    prepared(testbed)
+    with started(testbed, tmp_path, "ty-forks") as run:
+        run.until("no more than")
+        run.process.kill()
+        run.end()
+    found = re.search(r"^no more than (\d+)", run.said, re.MULTILINE)
+    assert found
+    assert 400 < int(found[1]) < 500
+
+
 def test_nothing_of_a_killed_run_lives_on(testbed: UnshareTestbed, tmp_path: Path) -> None:
     mark = f"TY_MARK={uuid.uuid4()}"
     with started(testbed, tmp_path, "ty-slow", "--env=TY_SECONDS=100", f"--env={mark}") as run:
