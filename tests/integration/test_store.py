@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from tests.integration.cutting import cutting
 from tests.servers import Swift, swift_server
 from testyard.adapters.swift import SwiftStore
+from testyard.adapters.swift_login import Login
 from testyard.errors import StoreError
 from testyard.run import RunId
 from testyard.settings import Store
@@ -303,7 +304,7 @@ def test_a_server_that_comes_back_is_waited_for(
 
 
 ACTIONS: list[Callable[[SwiftStore], object]] = [
-    lambda store: store.ensure_container("retries"),
+    lambda store: store.ensure_container("seldom"),
     lambda store: store.put("retries", "x", b"x"),
     lambda store: store.create_container("retries"),
     lambda store: store.read_acl("retries"),
@@ -328,6 +329,26 @@ def test_a_server_that_stays_away_is_a_store_error_without_secrets(swift: Swift)
             swift.start()
         for action in ACTIONS:
             action(store)
+
+
+def test_a_container_that_somebody_removed_is_made_again(store: SwiftStore, swift: Swift) -> None:
+    store.ensure_container("removed", read_acl=PUBLIC_READ)
+    Login(settings_of(swift)).connection().delete_container("removed")
+    store.put("removed", "x", b"again")
+    assert (store.get("removed", "x"), store.read_acl("removed")) == (b"again", PUBLIC_READ)
+    with pytest.raises(StoreError, match="404"):  # nobody has said who may read this one
+        store.put("never-made", "x", b"x")
+
+
+def test_any_thread_may_use_it(store: SwiftStore) -> None:
+    store.ensure_container("threads")
+
+    def use(number: int) -> bytes | None:
+        store.put("threads", str(number), str(number).encode())
+        return store.get("threads", str(number))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(use, range(80))) == [str(number).encode() for number in range(80)]
 
 
 def test_a_wrong_key_is_a_store_error_without_it(swift: Swift) -> None:

@@ -4,19 +4,22 @@
 from __future__ import annotations
 
 import io
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import swiftclient
 from keystoneauth1.exceptions import CatalogException, Unauthorized
 from keystoneauth1.exceptions import ClientException as KeystoneError
 from requests.exceptions import RequestException, Timeout
 from swiftclient.exceptions import ClientException
 from urllib3.exceptions import HTTPError as TransportError
 
-from testyard.adapters.swift_login import LONGEST_PAUSE, TIMEOUT, connection
+from testyard.adapters.swift_login import LONGEST_PAUSE, TIMEOUT, Login
+from testyard.adapters.swift_pool import Pool
 from testyard.errors import StoreError
 from testyard.settings import Store as StoreSettings
 
@@ -31,16 +34,18 @@ _REFUSED = (401, 403)
 
 
 class SwiftStore:
-    """`testyard.ports.Store` on Swift. One connection: not for use by two threads at once.
+    """`testyard.ports.Store` on Swift, for use by any thread: each call has a connection to itself.
 
-    python-swiftclient tries again by itself (``store.retries``; 1, 2, 4, … s between), asks for a
-    new token when the old one has run out, and rewinds what it sends.
+    Connections are kept, and log in once between them. python-swiftclient tries again by itself
+    (``store.retries``; 1, 2, 4, … s between), asks for a new token when the old one has run out, and
+    rewinds what it sends.
     """
 
     def __init__(self, settings: StoreSettings, *, timeout: float = TIMEOUT) -> None:
         """``timeout``: seconds that one request may take without a sign of life."""
         self._retries = settings.retries
-        self._connection = connection(settings, timeout=timeout)
+        self._pool = Pool(Login(settings, timeout=timeout))
+        self._known: dict[str, str] = {}  # containers that are there, and who may read one that is made
 
     def __enter__(self) -> SwiftStore:
         return self
@@ -49,36 +54,42 @@ class SwiftStore:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; it opens again when used again."""
-        self._connection.close()
+        """Close the connections; they open again when used again."""
+        self._pool.close()
 
     def ensure_container(self, container: str, *, read_acl: str = "") -> None:
         """See `testyard.ports.Store`."""
-        with _errors(f"create container {container}"):
+        if container in self._known:
+            return
+        with self._asking(f"create container {container}") as connection:
             try:
-                self._connection.head_container(container)
+                connection.head_container(container)
             except ClientException as error:
                 if error.http_status != _MISSING:
                     raise
-                headers = {"X-Container-Read": read_acl} if read_acl else {}
-                self._connection.put_container(container, headers=headers)
+                _make_container(connection, container, read_acl)
+        self._known[container] = read_acl
 
     def create_container(self, container: str) -> bool:
         """See `testyard.ports.Store`. Swift: 201 to the one that made it, 202 to the others."""
         answer: dict[str, Any] = {}
-        with _errors(f"create container {container}"):
-            self._connection.put_container(container, response_dict=answer)
+        with self._asking(f"create container {container}") as connection:
+            connection.put_container(container, response_dict=answer)
         return answer.get("status") == _CREATED
 
     def read_acl(self, container: str) -> str:
         """See `testyard.ports.Store`."""
-        with _errors(f"look at container {container}"):
-            return str(self._connection.head_container(container).get("x-container-read", ""))
+        with self._asking(f"look at container {container}") as connection:
+            try:
+                return str(connection.head_container(container).get("x-container-read", ""))
+            except ClientException:
+                self._known.pop(container, None)
+                raise
 
     def set_read_acl(self, container: str, acl: str) -> None:
         """See `testyard.ports.Store`."""
-        with _errors(f"change container {container}"):
-            self._connection.post_container(container, {"X-Container-Read": acl})
+        with self._asking(f"change container {container}") as connection:
+            connection.post_container(container, {"X-Container-Read": acl})
 
     def put(
         self,
@@ -98,21 +109,33 @@ class SwiftStore:
             # rounded up to a day: Swift keeps a note of each time that an object was ever to expire at,
             # and a claim is written every 20 s
             headers["X-Delete-At"] = str(-int(-(time.time() + expire_after) // _DAY) * _DAY)
-        with _errors(f"write {container}/{name}"):
-            if isinstance(content, bytes):
-                # a stream: python-swiftclient rewinds one, and does not send bytes a second time
-                stream: IO[bytes] = io.BytesIO(content)
-                self._put(container, name, stream, size=len(content), kind=content_type, headers=headers)
-            else:
-                with content.open("rb") as stream:
-                    size = content.stat().st_size
-                    self._put(container, name, stream, size=size, kind=content_type, headers=headers)
+        with self._asking(f"write {container}/{name}") as connection, _opened(content) as (stream, size):
+
+            def write() -> None:
+                connection.put_object(
+                    container,
+                    name,
+                    contents=stream,
+                    content_length=size,
+                    content_type=content_type,
+                    headers=dict(headers),
+                )
+
+            try:
+                write()
+            except ClientException as error:
+                if error.http_status != _MISSING or container not in self._known:
+                    raise
+                # somebody has removed the container since we saw it
+                _make_container(connection, container, self._known[container])
+                stream.seek(0)
+                write()
 
     def get(self, container: str, name: str) -> bytes | None:
         """See `testyard.ports.Store`."""
-        with _errors(f"read {container}/{name}"):
+        with self._asking(f"read {container}/{name}") as connection:
             try:
-                _headers, body = self._reading(self._connection.get_object, container, name)
+                _headers, body = self._reading(connection, connection.get_object, container, name)
             except ClientException as error:
                 if error.http_status == _MISSING:
                     return None
@@ -123,10 +146,11 @@ class SwiftStore:
         self, container: str, *, prefix: str = "", delimiter: str = "", marker: str = ""
     ) -> Sequence[str]:
         """See `testyard.ports.Store`."""
-        with _errors(f"list {container}"):
+        with self._asking(f"list {container}") as connection:
             try:
                 _headers, entries = self._reading(
-                    self._connection.get_container,
+                    connection,
+                    connection.get_container,
                     container,
                     prefix=prefix or None,
                     delimiter=delimiter or None,
@@ -141,44 +165,51 @@ class SwiftStore:
 
     def containers(self, *, prefix: str = "") -> Sequence[str]:
         """See `testyard.ports.Store`."""
-        with _errors("list the account"):
+        with self._asking("list the account") as connection:
             _headers, entries = self._reading(
-                self._connection.get_account, prefix=prefix or None, full_listing=True
+                connection, connection.get_account, prefix=prefix or None, full_listing=True
             )
         return tuple(entry["name"] for entry in entries)
 
     def delete(self, container: str, name: str) -> None:
         """See `testyard.ports.Store`."""
-        with _errors(f"delete {container}/{name}"):
+        with self._asking(f"delete {container}/{name}") as connection:
             try:
-                self._connection.delete_object(container, name)
+                connection.delete_object(container, name)
             except ClientException as error:
                 if error.http_status != _MISSING:
                     raise
 
-    def _reading(self, read: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    def _reading(
+        self, connection: swiftclient.Connection, read: Callable[..., Any], *args: Any, **options: Any
+    ) -> Any:
         """Read; python-swiftclient tries again until an answer begins, and we when it breaks off."""
         for attempt in range(self._retries):
             try:
                 return read(*args, **options)
             except TransportError:
-                self._connection.close()
+                connection.close()
                 time.sleep(min(2**attempt, LONGEST_PAUSE))
         return read(*args, **options)
 
-    def _put(
-        self,
-        container: str,
-        name: str,
-        content: IO[bytes],
-        *,
-        size: int,
-        kind: str | None,
-        headers: dict[str, str],
-    ) -> None:
-        self._connection.put_object(
-            container, name, contents=content, content_length=size, content_type=kind, headers=dict(headers)
-        )
+    @contextmanager
+    def _asking(self, action: str) -> Iterator[swiftclient.Connection]:
+        with _errors(action), self._pool.connection() as connection:
+            yield connection
+
+
+def _make_container(connection: swiftclient.Connection, container: str, read_acl: str) -> None:
+    connection.put_container(container, headers={"X-Container-Read": read_acl} if read_acl else {})
+
+
+@contextmanager
+def _opened(content: bytes | Path) -> Iterator[tuple[IO[bytes], int]]:
+    """A stream and its length: python-swiftclient rewinds one, and does not send bytes a second time."""
+    if isinstance(content, bytes):
+        yield io.BytesIO(content), len(content)
+    else:
+        with content.open("rb") as stream:
+            yield stream, os.fstat(stream.fileno()).st_size
 
 
 _CREDENTIALS = (
