@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -22,7 +23,7 @@ from testyard.run import RunId
 from testyard.settings import Store
 from testyard.store import RESULT, RunPath
 from worker.execute import Bundle
-from worker.order import Turn, TurnLost, queue_name
+from worker.order import Turn, TurnKeeper, TurnLost, queue_name
 from worker.publish import Publication
 
 WORKERS = 16
@@ -47,7 +48,7 @@ def store_of(swift: Swift) -> SwiftStore:
 
 
 def turn(url: str, cancelled: threading.Event | None = None, *, container: str = CONTAINER) -> Turn:
-    return Turn(url, container, PATH, cancelled or threading.Event())
+    return TurnKeeper(url).turn(container, PATH, cancelled or threading.Event())
 
 
 class Poller(threading.Thread):
@@ -170,6 +171,28 @@ def outage(rabbit: Rabbit) -> Iterator[Callable[[], None]]:
     yield kill
     if down:
         rabbit.start()
+
+
+def test_one_at_a_time_whoever_comes_and_goes(rabbit: Rabbit) -> None:
+    keepers = [TurnKeeper(rabbit.url) for _ in range(3)]
+    sources = [replace(PATH, source=f"source{number}") for number in range(3)]
+    having: dict[str, int] = dict.fromkeys((source.source for source in sources), 0)
+
+    def work(number: int) -> int:
+        never = threading.Event()
+        for step in range(40):
+            source = sources[(number * 7 + step * step) % 3]
+            with keepers[number % 3].turn(CONTAINER, source, never) as ours:
+                having[source.source] += 1
+                assert having[source.source] == 1
+                ours.check()
+                having[source.source] -= 1
+        return 40
+
+    with ThreadPoolExecutor(12) as pool:
+        assert sum(pool.map(work, range(12), timeout=60)) == 12 * 40
+    for keeper in keepers:
+        keeper.close()
 
 
 def test_a_turn_that_the_broker_has_lost_is_noticed(rabbit: Rabbit, outage: Callable[[], None]) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ssl
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -203,6 +204,37 @@ class Publisher:
             self.close()
             text = str(error) or type(error).__name__
             raise BrokerError(f"broker: cannot publish: {text}") from error
+
+
+class SharedPublisher:
+    """A `Publisher` for use by any thread, one after the other."""
+
+    def __init__(self, url: str) -> None:
+        self._publisher = Publisher(url)
+        self._lock = threading.Lock()
+
+    def publish(self, exchange: str, routing_key: str, body: bytes) -> None:
+        """See `Publisher`."""
+        with self._lock:
+            self._publisher.publish(exchange, routing_key, body)
+
+    def park(self, body: bytes, *, queue: str, reason: str, request_id: str = "") -> None:
+        """See `Publisher`."""
+        with self._lock:
+            self._publisher.park(body, queue=queue, reason=reason, request_id=request_id)
+
+    def serve(self) -> None:
+        """See `Publisher`; nothing while somebody publishes."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._publisher.serve()
+            finally:
+                self._lock.release()
+
+    def close(self) -> None:
+        """See `Publisher`."""
+        with self._lock:
+            self._publisher.close()
 
 
 def declare_topology(channel: BlockingChannel, queues: Iterable[QueueName]) -> None:

@@ -16,6 +16,8 @@ import sys
 from dataclasses import replace
 from typing import IO
 
+from testyard.adapters.amqp import SharedPublisher
+from testyard.adapters.swift import SwiftStore
 from testyard.errors import SettingsError, TestyardError
 from testyard.hosts import Host as HostSettings
 from testyard.settings import Settings, Worker, load_settings
@@ -24,6 +26,7 @@ from worker.hosts import Host, HostPool
 from worker.live import LiveSender
 from worker.loop import WorkerLoop
 from worker.metrics import Metrics
+from worker.order import TurnKeeper
 from worker.rules import Rules
 from worker.testbed.kinds import make_testbed
 from worker.tidying import Tidier, clear_folders
@@ -79,11 +82,21 @@ def make_hosts(settings: Worker) -> list[Host]:
 
 
 def _work(settings: Settings, pool: HostPool) -> None:
-    sender = LiveSender(settings.broker.url.get_secret_value())
+    url = settings.broker.url.get_secret_value()
+    sender = LiveSender(url)
     sender.start()
     worker = settings.worker
     metrics = Metrics(pool)
-    tools = Tools(settings, pool, sender, metrics, Rules.load(worker.rules))
+    tools = Tools(
+        settings,
+        pool,
+        store=SwiftStore(settings.store),
+        publisher=SharedPublisher(url),
+        keeper=TurnKeeper(url),
+        sender=sender,
+        metrics=metrics,
+        rules=Rules.load(worker.rules),
+    )
     loop = WorkerLoop(tools, worker.work_dir / "worker.alive")
     control = Controller(settings, pool, lambda: loop.reload(read_again(tools)), lambda: loop.draining)
     pool.on_drain = control.drain

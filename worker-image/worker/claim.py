@@ -126,12 +126,18 @@ class ClaimBook:
 
         Raises StoreError.
         """
+        return self.note(key, claim, **changes) if self.stands(key, claim) else None
+
+    def stands(self, key: str, claim: Claim) -> bool:
+        """True unless another has taken the request over. Raises StoreError."""
         standing = self.read(key)
-        if standing is not None and standing.token != claim.token:
-            return None
-        renewed = replace(claim, renewed=time.time(), **changes)  # type: ignore[arg-type]
-        self._write(key, renewed)
-        return renewed
+        return standing is None or standing.token == claim.token
+
+    def note(self, key: str, claim: Claim, **changes: object) -> Claim:
+        """Write the claim, whoever has taken the request over. Raises StoreError."""
+        noted = replace(claim, renewed=time.time(), **changes)  # type: ignore[arg-type]
+        self._write(key, noted)
+        return noted
 
     def cancelled(self, request_id: str) -> str | None:
         """Why somebody has cancelled a request; None if nobody has. Raises StoreError."""

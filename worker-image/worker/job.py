@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from enum import Enum
 
-from testyard.adapters.amqp import Publisher
-from testyard.adapters.swift import SwiftStore
 from testyard.errors import CancelledRun, RequestError, StoreError
 from testyard.event import EVENTS_EXCHANGE, Event, EventKind
 from testyard.queue import QueueName
@@ -70,34 +68,31 @@ class Job:
 
     def perform(self) -> Settlement:
         """Do all that the delivery asks for; returns how to settle it."""
-        settings = self._tools.settings
-        with ExitStack() as stack:
-            store = stack.enter_context(SwiftStore(settings.store))
-            publisher = stack.enter_context(Publisher(settings.broker.url.get_secret_value()))
-            try:
-                return self._read(store, publisher)
-            except CancelledRun:
-                return Settlement.RETURN
+        try:
+            return self._read()
+        except CancelledRun:
+            return Settlement.RETURN
 
-    def _read(self, store: SwiftStore, publisher: Publisher) -> Settlement:
+    def _read(self) -> Settlement:
         try:
             request, queue = self._delivery.read()
         except RequestError as error:
-            return self._park(publisher, error, self._delivery.request_id)
-        book = self._book_in(store)
+            return self._park(error, self._delivery.request_id)
+        worker = self._tools.settings.worker
+        book = ClaimBook(self._tools.store, worker.name, worker.lease)
         try:
             identity = self._identity(book, request, queue)
         except RequestError as error:  # the id is another request's: nothing may be told of that one
-            return self._park(publisher, error, None)
-        return self._claimed(store, publisher, request, queue, identity)
+            return self._park(error, None)
+        return self._claimed(book, request, queue, identity)
 
-    def _park(self, publisher: Publisher, error: RequestError, known: str | None) -> Settlement:
+    def _park(self, error: RequestError, known: str | None) -> Settlement:
         delivery = self._delivery
         # the dead letter is the operator's; log and event have other readers
         told = f"{error.field}: of a wrong form" if delivery.perhaps_private else error.brief
         log.warning("%s: parked: %s", delivery.queue, told)
         self._insist(
-            lambda: publisher.park(
+            lambda: self._tools.publisher.park(
                 delivery.body, queue=delivery.queue, reason=error.brief, request_id=known or ""
             )
         )
@@ -109,18 +104,17 @@ class Job:
 
     def _claimed(
         self,
-        store: SwiftStore,
-        publisher: Publisher,
+        book: ClaimBook,
         request: TestRequest,
         queue: QueueName,
         identity: Identity,
     ) -> Settlement:
-        book = self._book_in(store)
-        report = LiveReport(self._tools.sender, request, identity.request_id, queue)
+        tools = self._tools
+        report = LiveReport(tools.sender, request, identity.request_id, queue)
         storing = Storing(
-            store,
-            publisher,
-            self._tools.settings.broker.url.get_secret_value(),
+            tools.store,
+            tools.publisher,
+            tools.keeper,
             self._insist,
             self._cancelled,
             request,
@@ -141,25 +135,23 @@ class Job:
         claim = self._insist(lambda: book.take(*named, digest=digest, deaths=identity.deaths))
         accepted = self._delivery.accepted
         attempts = Attempts(self._tools, self._seat, request, queue, claim, report, accepted, self._cancelled)
-        # the lease is kept by a thread of its own, and a store's connection is for one thread
-        with SwiftStore(self._tools.settings.store) as store:
-            lease = LeaseKeeper(self._book_in(store), identity.key, claim, self._cancelled)
-            try:
-                with lease, attempts.made(self._insist.pause) as bundle:
-                    result = storing.publish(lease, bundle)
-            except CancelledRun as stopped:
-                if lease.reason is None:
-                    self._give_back(book, identity.key, lease, report, stopped.brief)
-                    raise
-                with suppress(StoreError):  # what a lost turn left
-                    remove_unfinished(storing.store, lease.claim)
-                return self._cancel(claim.request_id, lease.reason, report)
-            except RequestError as error:  # it took a look at its archives to know
-                return self._park(storing.publisher, error, claim.request_id)
-            except Exception:
-                # not the request's fault: nobody is to count it as a worker that died of it
-                self._give_back(book, identity.key, lease, report, "the worker met an error of its own")
+        lease = LeaseKeeper(book, identity.key, claim, self._cancelled)
+        try:
+            with lease, attempts.made(self._insist.pause) as bundle:
+                result = storing.publish(lease, bundle)
+        except CancelledRun as stopped:
+            if lease.reason is None:
+                self._give_back(book, identity.key, lease, report, stopped.brief)
                 raise
+            with suppress(StoreError):  # what a lost turn left
+                remove_unfinished(storing.store, lease.claim)
+            return self._cancel(claim.request_id, lease.reason, report)
+        except RequestError as error:  # it took a look at its archives to know
+            return self._park(error, claim.request_id)
+        except Exception:
+            # not the request's fault: nobody is to count it as a worker that died of it
+            self._give_back(book, identity.key, lease, report, "the worker met an error of its own")
+            raise
         self._tools.metrics.stored(queue, result)
         return Settlement.ACK
 
@@ -192,7 +184,3 @@ class Job:
             if standing is None or standing.state is ClaimState.DONE or standing.void(book.lease):
                 return found
             self._insist.pause(_POLL)
-
-    def _book_in(self, store: SwiftStore) -> ClaimBook:
-        worker = self._tools.settings.worker
-        return ClaimBook(store, worker.name, worker.lease)

@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from types import TracebackType
+from typing import NoReturn
 
 from testyard.errors import CancelledRun, StoreError
-from worker.claim import Claim, ClaimBook
+from worker.claim import Claim, ClaimBook, ClaimState
 
 log = logging.getLogger(__name__)
 
 
 class LeaseKeeper:
-    """Renews a claim three times a lease, in a thread of its own; ``book`` is its alone.
+    """Renews a claim three times a lease, in a thread of its own.
 
     If another worker has taken the request over, ``lost`` is true and ``cancelled`` is set. If
     somebody has cancelled the request, ``reason`` says why, and ``cancelled`` is set.
@@ -48,11 +50,29 @@ class LeaseKeeper:
         """
         with self._lock:
             renewed = None if self.lost else self._book.renew(self._key, self.claim, **changes)
-            if renewed is None:
-                self.lost = True
-                self._cancelled.set()
-                raise CancelledRun("another worker has taken the request over")
-            self.claim = renewed
+            self.claim = renewed or self._lose()
+
+    def check(self) -> None:
+        """Make sure that the claim is ours, for a while to come. Raises as `advance`."""
+        if time.time() - self.claim.renewed > self._book.lease / 2:  # the store was away
+            self.advance()
+            return
+        with self._lock:
+            if self.lost or not self._book.stands(self._key, self.claim):
+                self._lose()
+
+    def complete(self) -> None:
+        """Note that the result is stored. That is so, whoever has taken over: it ends their run, too.
+
+        Raises StoreError.
+        """
+        with self._lock:
+            self.claim = self._book.note(self._key, self.claim, state=ClaimState.DONE)
+
+    def _lose(self) -> NoReturn:
+        self.lost = True
+        self._cancelled.set()
+        raise CancelledRun("another worker has taken the request over")
 
     def _keep(self) -> None:
         while not self._stop.wait(self._book.lease / 3):

@@ -231,6 +231,7 @@ class WorkerLoop:
             if time.monotonic() - self._beaten > _BEAT:
                 self._beaten = time.monotonic()
                 self._alive.touch()
+                self._tools.publisher.serve()
                 notify("WATCHDOG=1", f"STATUS={self._words()}")
 
     def _words(self) -> str:

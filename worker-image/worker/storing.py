@@ -8,7 +8,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from testyard.adapters.amqp import Publisher
+from testyard.adapters.amqp import SharedPublisher
 from testyard.errors import ResultError
 from testyard.event import COMPLETION_EXCHANGE
 from testyard.ports import Store
@@ -22,7 +22,7 @@ from worker.execute import Bundle
 from worker.insist import Insistence
 from worker.lease import LeaseKeeper
 from worker.live import LiveReport
-from worker.order import Turn, TurnLost
+from worker.order import TurnKeeper, TurnLost
 from worker.publish import Publication, completion, remove_unfinished, stored_result
 
 log = logging.getLogger(__name__)
@@ -33,8 +33,8 @@ class Storing:
     """One request's way into the store. Every method raises CancelledRun if the job is told to stop."""
 
     store: Store
-    publisher: Publisher
-    broker_url: str
+    publisher: SharedPublisher
+    keeper: TurnKeeper
     insist: Insistence
     cancelled: threading.Event
     request: TestRequest
@@ -47,7 +47,7 @@ class Storing:
         self.report.phase(PhaseTime(Phase.UPLOAD, time.time()))
         self.insist(publication.choose_container)
         path, result = self._in_order(publication, lease, bundle)
-        self.insist(lambda: lease.advance(state=ClaimState.DONE))
+        self.insist(lease.complete)
         self._tell(publication.container, path, result)
         shown = "private" if self.request.private else f"{self.request.package} {result.outcome}: {path}"
         log.info("request %s: %s", lease.claim.request_id, shown)
@@ -87,13 +87,13 @@ class Storing:
             if result is not None:
                 return RunPath.parse(lease.claim.path), result
             self.insist(lambda: remove_unfinished(self.store, lease.claim))
-        with Turn(self.broker_url, publication.container, publication.siblings, self.cancelled) as turn:
+        with self.keeper.turn(publication.container, publication.siblings, self.cancelled) as turn:
             path = self.insist(publication.choose_path)
             place = {"container": publication.container, "path": str(path)}
             self.insist(lambda: lease.advance(state=ClaimState.STORING, **place))
 
             def still_ours() -> None:
-                lease.advance()
+                lease.check()
                 turn.check()
 
             return path, self.insist(lambda: publication.store(path, bundle, time.time, still_ours))

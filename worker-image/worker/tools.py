@@ -5,10 +5,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from testyard.adapters.amqp import SharedPublisher
+from testyard.ports import Store
 from testyard.settings import Settings
 from worker.hosts import HostPool
 from worker.live import LiveSender
 from worker.metrics import Metrics
+from worker.order import TurnKeeper
 from worker.rules import Rules
 
 
@@ -18,6 +21,9 @@ class Tools:
 
     settings: Settings
     pool: HostPool
+    store: Store
+    publisher: SharedPublisher
+    keeper: TurnKeeper
     sender: LiveSender
     metrics: Metrics
     rules: Rules
