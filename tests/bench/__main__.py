@@ -1,132 +1,67 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The system's price: request → page against bare autopkgtest, pick-up latency, idle memory.
+"""What the system costs, as ratios against a baseline of the same run (docs/performance.md).
 
-Both sides test the same package with the same root tree on the same machine, in turn; what is
-printed is ratios and medians of one run. The machine may be shared: compare nothing else.
+The machine may be shared: compare ratios and CPU time, and nothing of two runs but these.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import subprocess
+import os
 import tempfile
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from tests import trees
-from tests.system import System, running_system
-from testyard.local import supervisor
-from worker.testbed.account import Account
+from tests.bench import drain, memory, own_cost, page, pick_up, wall
+from tests.bench.figures import Figures
 
-PACKAGE = "gzip"
+#: Each with its number of runs; called with a folder and that number.
+BENCHMARKS: dict[str, tuple[Callable[[Path, int], Figures], int]] = {
+    "page": (page.measure, 5),
+    "pick-up": (pick_up.measure, 100),
+    "own-cost": (own_cost.measure, 200),
+    "wall": (wall.measure, 5),
+    "memory": (memory.measure, 1),
+    "drain": (drain.measure, 10_000),
+}
+#: Takes half an hour: only when it is asked for.
+LONG = ("drain",)
 
 
 def main() -> None:
-    """Print the table; ``--json`` for programs."""
+    """Print a table for each; ``--json`` for programs."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=5, help="pairs of runs (default 5)")
+    parser.add_argument(
+        "--only", action="append", choices=BENCHMARKS, help="may be given again; all but drain"
+    )
+    parser.add_argument("--runs", type=int, help="runs, or requests, in place of each one's own number")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory(prefix="testyard-bench-") as folder,
-        running_system(Path(folder) / "state", {"testbed": "unshare"}) as system,
-    ):
-        figures = measure(system, arguments.runs)
+    found: dict[str, Figures] = {}
+    for name in arguments.only or [name for name in BENCHMARKS if name not in LONG]:
+        measure, runs = BENCHMARKS[name]
+        load = os.getloadavg()[0]
+        with tempfile.TemporaryDirectory(prefix="testyard-bench-") as folder:
+            found[name] = {
+                "load of the machine before": load,
+                **measure(Path(folder), arguments.runs or runs),
+            }
+        if not arguments.json:
+            show(name, found[name])
     if arguments.json:
-        print(json.dumps(figures, indent=2))
-    else:
-        show(figures)
+        print(json.dumps(found, indent=2))
 
 
-def measure(system: System, runs: int) -> dict[str, float]:
-    """All figures: seconds, MB, and the ratio."""
-    account, tree = trees.account(), trees.machine_tree()
-    bare, ours, latency = [], [], []
-    system.run_of(PACKAGE)  # warm: page cache, first connections
-    bare_run(account, tree, system.state.release)
-    for _ in range(runs):
-        bare.append(bare_run(account, tree, system.state.release))
-        seconds, wait = our_run(system)
-        ours.append(seconds)
-        latency.append(wait)
-    figures = {
-        "bare autopkgtest, s": statistics.median(bare),
-        "request to page, s": statistics.median(ours),
-        "ratio": statistics.median(b / a for a, b in zip(bare, ours, strict=True)),
-        "beyond 1.05 x bare, s": statistics.median(b - 1.05 * a for a, b in zip(bare, ours, strict=True)),
-        "pick-up (publish to testbed start), s": statistics.median(latency),
-    }
-    time.sleep(15)  # the store's housekeeper loads 10 s after its start
-    for part in supervisor.status(system.state):
-        figures[f"idle memory {part.name}, MB"] = part.rss_bytes / 1e6
-    return figures
-
-
-def bare_run(account: Account, tree: Path, release: str) -> float:
-    """autopkgtest alone, as the account would call it; seconds."""
-    with tempfile.TemporaryDirectory(prefix="testyard-bare-") as folder:
-        home = Path(folder)
-        home.chmod(0o755)
-        work = home / "work"
-        work.mkdir()
-        account.give(work)
-        copy = home / "tree.tar"
-        copy.write_bytes(tree.read_bytes())
-        command = [
-            "autopkgtest",
-            f"--output-dir={work}/out",
-            "--apt-upgrade",
-            PACKAGE,
-            "--",
-            "unshare",
-            f"--release={release}",
-            f"--tarball={copy}",
-        ]
-        started = time.monotonic()
-        with (work / "console").open("wb") as console:
-            account.give(work / "console")
-            subprocess.run(
-                account.argv(*command),
-                stdout=console,
-                stderr=console,
-                cwd="/",
-                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(work), "TMPDIR": str(work)},
-                check=True,
-            )
-        seconds = time.monotonic() - started
-        account.remove_tree(work)
-    return seconds
-
-
-def our_run(system: System) -> tuple[float, float]:
-    """From before the request is published until its page shows the result; and the pick-up latency."""
-    sent = time.time()
-    started = time.monotonic()
-    request_id = system.publish(PACKAGE)
-    while not _on_the_page(system, request_id):
-        time.sleep(0.02)
-    seconds = time.monotonic() - started
-    run = system.get(f"/runs/{request_id}.json").json()["runs"][0]
-    testbed = next(phase for phase in run["phases"] if phase["phase"] == "testbed")
-    return seconds, testbed["started"] - sent
-
-
-def _on_the_page(system: System, request_id: str) -> bool:
-    page = system.get(f"/runs/{request_id}")
-    return page.status_code == 200 and "simple-gzip" in page.text
-
-
-def show(figures: dict[str, float]) -> None:
+def show(name: str, figures: Figures) -> None:
     """A table for people."""
-    table = Table("figure", "median", box=None, pad_edge=False)
-    for name, value in figures.items():
-        table.add_row(name, f"{value:.2f}" if value < 20 else f"{value:.0f}")
-    Console().print(table)
+    table = Table(name, "", box=None, pad_edge=False)
+    for figure, value in figures.items():
+        table.add_row(figure, f"{value:.2f}" if abs(value) < 20 else f"{value:.0f}")
+    Console().print(table, "")
 
 
 if __name__ == "__main__":
