@@ -57,6 +57,18 @@ class SiteClient:
             raise NotThereError(text) if answer.status_code == 404 else TestyardError(text)
         return value
 
+    def content(self, url: str) -> bytes:
+        """What is at an address. Raises TestyardError."""
+        try:
+            answer = self._client.get(url)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise TestyardError(
+                f"The store does not answer: {self._words(error)}", details=f"Asked for {url}"
+            ) from error
+        if answer.status_code != 200:
+            raise TestyardError(f"{url}: status {answer.status_code}")
+        return answer.content
+
     def stream(self, url: str) -> Iterator[str]:
         """The text at an address, decoded, piece by piece. Raises TestyardError."""
         try:

@@ -3,7 +3,8 @@
 
 The members are those of Ubuntu's autopkgtest-cloud (exitcode, testbed-packages, testpkg-version,
 duration, testinfo.json, requester, summary) plus one of ours, ``testyard.json``: request id,
-phases and facts of the worker. Old readers pass over a member that they don't know.
+phases, facts of the worker and the command that runs it again. Old readers pass over a member that
+they don't know.
 """
 
 from __future__ import annotations
@@ -43,7 +44,10 @@ class Subtest:
 
 @dataclass(frozen=True)
 class Result:
-    """Everything in one ``result.tar``. ``duration`` is in whole seconds."""
+    """Everything in one ``result.tar``. ``duration`` is in whole seconds.
+
+    ``reproduce`` is a line for a shell that runs the test again (`testyard.reproduce`).
+    """
 
     exit_code: int
     source: str
@@ -56,6 +60,7 @@ class Result:
     request_id: str | None = None
     phases: tuple[PhaseTime, ...] = ()
     worker: Mapping[str, Any] = field(default_factory=dict)
+    reproduce: str = ""
 
     @property
     def outcome(self) -> Outcome:
@@ -124,6 +129,7 @@ def _members(result: Result) -> list[tuple[str, str]]:
         "request_id": result.request_id,
         "phases": [phase.to_json() for phase in result.phases],
         "worker": dict(result.worker),
+        **({"reproduce": result.reproduce} if result.reproduce else {}),
     }
     members.append(("testyard.json", json.dumps(ours, indent=1)))
     return members
@@ -155,6 +161,7 @@ def read_result_tar(data: bytes) -> Result:
         request_id=_optional_text(ours.get("request_id")),
         phases=_phases(ours.get("phases")),
         worker=ours["worker"] if isinstance(ours.get("worker"), dict) else {},
+        reproduce=_optional_text(ours.get("reproduce")) or "",
     )
 
 

@@ -5,21 +5,27 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import re
+import shutil
+import subprocess
 import tarfile
 import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
-from tests.archives import LOGIN, TOKEN, ArchiveSite, archive_site
+from tests.archives import LOGIN, RELEASE, TOKEN, ArchiveSite, archive_site
 from tests.integration.yard import CONTAINER, Yard, body_of
-from tests.trees import machine_tree
+from tests.trees import account, machine_tree
 from testyard.adapters.amqp import dead_letters
+from testyard.reproduce import in_testbed, recipe
 from testyard.result import Result
+from worker.process import CLEAN_ENVIRONMENT
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(400)]
 
@@ -46,6 +52,26 @@ def _installed(text: str) -> dict[str, str]:
     """Versions that the test saw; ``source`` is that of the tested sources."""
     found = dict(re.findall(r"^installed:([a-z-]+)=(\S+)$", text, re.MULTILINE))
     return {**found, "source": (re.findall(r"^source=(\S+)$", text, re.MULTILINE) or [""])[0]}
+
+
+def _run_again(yard: Yard, result: Result) -> tuple[str, ...]:
+    """The versions that the command in a result gives to a reader with a tree of the release."""
+    words = recipe(result.reproduce, RELEASE, yard.architecture)
+    assert str(yard.folder) not in result.reproduce
+    (tree,) = Path(str(yard.settings["worker"]["tree_dir"])).glob("*.tar")
+    with TemporaryDirectory(prefix="ty-again-") as folder:
+        reader = Path(folder) / "tree.tar"
+        shutil.copyfile(tree, reader)
+        os.chmod(folder, 0o755)
+        account().give(Path(folder))
+        command = account().argv(*in_testbed(words, ["unshare", f"--tarball={reader}"]))
+        environment = {**CLEAN_ENVIRONMENT, "HOME": folder, "TMPDIR": folder}
+        done = subprocess.run(
+            command, env=environment, cwd="/", capture_output=True, text=True, timeout=120, check=False
+        )
+    assert done.returncode == result.exit_code, done.stdout + done.stderr
+    versions = _installed(done.stdout + done.stderr)
+    return tuple(versions[name] for name in ("ty-apt", "ty-lib", "ty-other"))
 
 
 class Watch(threading.Thread):
@@ -115,6 +141,9 @@ def test_pockets_and_archives(unshared: Yard, site: ArchiveSite) -> None:
         assert versions["source"] == result.version == versions["ty-apt"], f"{name}\n{log}"
         seen[name] = (versions["ty-apt"], versions["ty-lib"], versions["ty-other"])
     assert seen == expected
+    for name in ("ppa", "trigger", "ppa and all"):
+        result, _ = results[named[name]]
+        assert _run_again(unshared, result) == expected[name], name
     assert len(unshared.results(f"{CONTAINER}-team-two")) == 1
 
 
@@ -141,6 +170,7 @@ def test_credentials_work_and_are_nowhere_to_be_seen(unshared: Yard, site: Archi
     told = unshared.heard("testyard.events") + unshared.heard("teststatus.fanout")
     assert told
     assert unshared.heard("testcomplete.fanout") == []
+    assert "/private/team/hidden" in result.reproduce  # without them
     unpacked = [*_unpacked(stored), *told, unshared.log.encode(), log.encode()]
     assert [text for text in unpacked if TOKEN.encode() in text] == []
     assert not list(secrets.glob("*/*"))

@@ -13,7 +13,18 @@ from typing import Annotated
 import typer
 
 import testyard
-from testyard.cli import broker, cancelling, doctor, followed, local, queue, results, submit, worker
+from testyard.cli import (
+    broker,
+    cancelling,
+    doctor,
+    followed,
+    local,
+    queue,
+    reproduce,
+    results,
+    submit,
+    worker,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,6 +41,7 @@ app.command("follow")(followed.follow)
 app.command("results")(results.results)
 app.command("show")(results.show)
 app.command("log")(results.log)
+app.command("reproduce")(reproduce.reproduce)
 app.command("cancel")(cancelling.cancel)
 app.command("queue")(queue.queue)
 app.command("doctor")(doctor.doctor)

@@ -43,6 +43,14 @@ def canonical(reference: str, settings: Settings) -> str:
     return _with_at(reference.removesuffix("/"))
 
 
+def canonical_path(path: str) -> str:
+    """The request id, run id or path that a page's path on any site means; empty if it is no such page."""
+    try:
+        return _with_at(_of_page(unquote(path)))
+    except UsageError:
+        return ""
+
+
 def find(site: SiteClient, reference: str) -> Found:
     """Ask the site for a canonical reference. Raises TestyardError if nothing is known by that name."""
     try:

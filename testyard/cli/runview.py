@@ -89,6 +89,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("archive", archive_of(run.get("container") or "", run["release"])),
         ("triggers", " ".join(run["triggers"])),
         ("exit code", f"{run['exit_code']}" + ("" if _told(run, "cause") else f": {run['explanation']}")),
+        ("run again", f"testyard reproduce {run['run_id']}" if _told(run, "reproduce") else ""),
         ("page", run["urls"]["page"]),
         ("log", run["urls"]["log"]),
         ("artifacts", run["urls"]["artifacts"]),

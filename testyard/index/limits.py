@@ -21,6 +21,8 @@ MOST_FACTS = 50
 
 #: One text: a name, a reason, a version, a fact.
 LONGEST_TEXT = 500
+#: The command that runs a test again; the site shows no longer texts.
+LONGEST_COMMAND = 4000
 #: A list in one column: triggers, environment.
 LONGEST_LIST = 32 * 1024
 #: A request's parameters as JSON: the largest body, each of its characters escaped.
@@ -46,6 +48,11 @@ def joined(items: Sequence[str], separator: str) -> str:
 def facts(values: Mapping[str, Any]) -> dict[str, Any]:
     """The first `MOST_FACTS`. What is longer than one text, as JSON, becomes the text of its beginning."""
     return {text(key): _fact(value) for key, value in list(values.items())[:MOST_FACTS]}
+
+
+def command(line: str) -> dict[str, str]:
+    """The fact ``reproduce``; none if there is no line, or a longer one: a part of it is of no use."""
+    return {"reproduce": line} if 0 < len(line) <= LONGEST_COMMAND and "\0" not in line else {}
 
 
 def _fact(value: Any) -> Any:

@@ -48,7 +48,10 @@ def record_run(connection: Connection, container: str, path: RunPath, result: Re
             duration=result.duration,
             completed=completed,
             phases=limits.phases(result.phases),
-            facts=limits.facts({**_testbed_facts(result), **dict(result.worker)}),
+            facts={
+                **limits.facts({**_testbed_facts(result), **dict(result.worker)}),
+                **limits.command(result.reproduce),
+            },
         )
         .on_conflict_do_nothing()
         .returning(run.c.id)

@@ -31,7 +31,7 @@ FACTS = {
 
 
 #: Facts that the page tells elsewhere.
-_SAID = ("cause", "note")
+_SAID = ("cause", "note", "reproduce")
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,11 @@ class RunPage(Page):
     def note(self) -> str:
         """What else the worker has to say of the run; empty if nothing."""
         return _fact(self.run.row.facts.get("note") or "")
+
+    @property
+    def reproduce(self) -> str:
+        """The command that runs the test again; empty if it is not known."""
+        return _fact(self.run.row.facts.get("reproduce") or "")
 
     @property
     def failure(self) -> Section | None:

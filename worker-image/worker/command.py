@@ -14,8 +14,9 @@ from worker.archives import PLACE
 from worker.testbed.base import Command, Testbed
 
 #: autopkgtest 5.28 adds no pocket to sources in deb822 form, and does not say so.
+POCKET_CHECK = "grep -rqse "
 _POCKET_CHECK = (
-    "grep -rqse '-{pocket}' /etc/apt/sources.list /etc/apt/sources.list.d || "
+    POCKET_CHECK + "'-{pocket}' /etc/apt/sources.list /etc/apt/sources.list.d || "
     "{{ echo 'testyard: no pocket {pocket}: autopkgtest cannot read the testbed sources'; exit 1; }}"
 )
 

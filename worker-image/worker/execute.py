@@ -32,6 +32,7 @@ from worker.live import LiveReport
 from worker.livelog import LiveLog
 from worker.mask import Masker
 from worker.phases import PhaseTracker
+from worker.reproduce import line_of
 from worker.rules import Judgement
 from worker.runlog import RunLog
 from worker.testbed.base import Process, Workspace
@@ -111,6 +112,7 @@ class Execution:
         self._least_room = float("inf")
         #: False if a failure that is not the package's was not the host's either.
         self.blames_host = True
+        self._reproduce = ""
 
     def run(self, notes: tuple[str, ...] = ()) -> Bundle | Again:
         """Run the test; a testbed that fails is a result too (exit code 16), with the reason in the log.
@@ -183,6 +185,7 @@ class Execution:
             about = (self._request, self._queue, self._settings, self._testbed, self._limits)
             command = build_command(*about, archives=archives)
             command = replace(command, vm=self._vm, big=self._big)
+            self._reproduce = line_of(command, self._request, self._settings, self._testbed.name)
             stopped = self._cancelled.is_set
             self._testbed.prepare(command.release, command.architecture, self._note, stopped)
             self.phases.enter(Phase.TESTBED)
@@ -268,7 +271,12 @@ class Execution:
         )
         if trouble:
             summary = f"testbed failure: {trouble.splitlines()[0]}\n"
-        result = replace(result, version=version or result.version, summary=result.summary or summary)
+        result = replace(
+            result,
+            version=version or result.version,
+            summary=result.summary or summary,
+            reproduce=self._reproduce,
+        )
         try:
             for line in (*trouble.splitlines(), *self._times()):
                 self._log.note(line)

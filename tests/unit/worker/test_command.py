@@ -10,9 +10,11 @@ import pytest
 
 from testyard.errors import LastingTestbedError, RequestError
 from testyard.queue import QueueName
+from testyard.reproduce import recipe
 from testyard.request import make_request
 from testyard.settings import Timeouts, Worker
 from worker.command import build_command, check_runnable, knows_foreign
+from worker.reproduce import line_of
 from worker.testbed.base import Command, source_arguments
 from worker.testbed.null import NullTestbed
 
@@ -136,3 +138,27 @@ def test_an_architecture_without_internet_and_a_foreign_one() -> None:
     else:
         with pytest.raises(LastingTestbedError, match="cannot test amd64 in testbeds of s390x"):
             build_command(*about)
+
+
+def test_the_command_that_a_result_carries(tmp_path: Path) -> None:
+    parameters = {
+        "triggers": ["zlib/1"],
+        "ppas": ["owner/one", "me:s3cret@owner/two"],
+        "all-proposed": "1",
+        "env": ["A=1 2"],
+        "swiftuser": "reader",
+    }
+    request = make_request("gzip", parameters)
+    line = line_of(command_of(parameters), request, Worker(source_dir=tmp_path), "unshare")
+    words = recipe(line, "noble", "amd64")
+    assert words[-5:] == ("gzip", "--", "unshare", "--release=noble", "--arch=amd64")
+    assert "--apt-pocket=proposed" in words
+    assert "--env=ADT_TEST_TRIGGERS=zlib/1" in words
+    (archives,) = [word for word in words if word.startswith("--setup-commands")]
+    assert archives.count("//ppa.launchpadcontent.net/owner/one/ubuntu noble main") == 2
+    assert archives.count("private-ppa.launchpadcontent.net/owner/two/ubuntu noble main") == 2
+    assert "s3cret" not in line
+    assert "/w/" not in line
+    git = make_request("gzip", {"test-git": "https://example.org/x main"})
+    line = line_of(command_of({"test-git": "https://example.org/x main"}), git, Worker(), "null")
+    assert line.endswith(" --no-built-binaries 'https://example.org/x#main' -- null")

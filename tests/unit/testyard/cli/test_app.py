@@ -46,7 +46,7 @@ def test_every_command_has_json_state_and_help(
 ARGUMENTS = {
     "request": ["gzip", "--arch", "amd64"],
     "results": ["gzip"],
-    **{name: ["x"] for name in ("show", "log", "follow", "cancel", "drain", "resume", "reload")},
+    **{name: ["x"] for name in ("show", "log", "follow", "cancel", "reproduce", "drain", "resume", "reload")},
 }
 
 
