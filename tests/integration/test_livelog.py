@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration.spectators import Reader, Stage, listen, open_client, poll
 from tests.integration.yard import Yard, body_of
-from tests.servers import Swift
+from tests.servers import Rabbit, Swift
 from testyard.index import livelog, open_index
 
 TOKEN = "t0p-s3cr3t-token"
@@ -97,3 +97,30 @@ def test_a_private_log_has_no_readers(stage: Stage) -> None:
     assert stage.yard.events("log") == []
     with open_index(stage.database).connect() as connection:
         assert livelog.after(connection, address.split("/")[-2], 1, 0) == ()
+
+
+@pytest.mark.long
+def test_a_broker_that_is_killed_is_at_most_a_gap(stage: Stage, broker_node: Rabbit) -> None:
+    stage.start("status")
+    stage.start("web")
+    worker = stage.yard.worker()
+    address = request(stage, "TY_TICKS=200")
+    reader = Reader()
+
+    async def read() -> None:
+        async with open_client() as client:
+            reading = asyncio.create_task(listen(client, address, reader))
+            while "tick 40" not in reader.text:
+                await asyncio.sleep(0.05)
+            await asyncio.to_thread(broker_node.kill)
+            await asyncio.sleep(5)
+            await asyncio.to_thread(broker_node.start)
+            await reading
+
+    asyncio.run(asyncio.wait_for(read(), 200))
+    ticks = [int(line.split()[1]) for line in reader.text.splitlines() if line.startswith("tick ")]
+    assert ticks == sorted(set(ticks)), "none twice, and in order"
+    assert ticks[-1] == 199
+    assert len(ticks) == 200 or reader.gaps
+    print(f"{200 - len(ticks)} of 200 lines lost with the broker, {reader.gaps} gaps told")
+    worker.kill()
