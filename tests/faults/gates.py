@@ -32,11 +32,15 @@ class Trap:
     step: str
     harm: Callable[[], None]
     after: bool
+    met: bool = False
     sprung: threading.Event = field(default_factory=threading.Event)
 
     def meets(self, step: str, *, after: bool) -> bool:
-        """True once."""
-        return self.after == after and step.startswith(self.step) and not self.sprung.is_set()
+        """True once; ``sprung`` is set when the harm is done."""
+        if self.met or self.after != after or not step.startswith(self.step):
+            return False
+        self.met = True
+        return True
 
 
 class Gate:
@@ -88,13 +92,12 @@ class Gate:
         self._meet(step, after=True)
 
     def _meet(self, step: str, *, after: bool) -> None:
+        trap = self.trap
         with self._lock:
-            trap = self.trap
             met = trap is not None and trap.meets(step, after=after)
-            if trap is not None and met:
-                trap.sprung.set()
         if trap is not None and met:
             trap.harm()
+            trap.sprung.set()
 
     def _one(self, client: socket.socket) -> None:
         try:

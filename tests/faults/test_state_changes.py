@@ -130,8 +130,8 @@ class Stage:
     def kill_testbed(self) -> bool:
         """SIGKILL autopkgtest; False if it does not run."""
         assert self._worker is not None
-        with suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(self._worker.pid).children(recursive=True):
+        for child in psutil.Process(self._worker.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
                 if child.cmdline()[1:3] == ["-u", "/usr/bin/autopkgtest"]:
                     child.kill()
                     return True
