@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from testyard.queue import QueueName
 from testyard.section import Section
@@ -92,5 +92,62 @@ class QemuHost(Host):
     )
 
 
+class LxdHost(Host):
+    """A LXD server, on this machine or another: tests in its containers, and in its virtual machines."""
+
+    testbed: Literal["lxd"] = "lxd"
+    address: str = Field(
+        default="local",
+        pattern=r"^(local|unix:/.+|https://[A-Za-z0-9.:\[\]-]+:[0-9]{1,5})$",
+        description="local, or unix: and a socket's path, or https://name:8443",
+    )
+    fingerprint: str = Field(
+        default="",
+        pattern="^([0-9a-f]{64})?$",
+        description="of the server's certificate; empty: as the token says",
+    )
+    token: Path | None = Field(
+        default=None, description="file with a token of `lxc config trust add`, for the first connection"
+    )
+    certificate: Path | None = Field(
+        default=None, description="the worker's certificate for the server; without one it makes its own"
+    )
+    key: Path | None = Field(default=None, description="its private key")
+    pool: str = Field(default="default", pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$", description="storage pool")
+    subnet: str = Field(
+        default="auto", pattern=r"^(auto|[0-9.]+/[0-9]+)$", description="address of the testbeds' bridge"
+    )
+    profiles: tuple[str, ...] = Field(default=(), description="applied before the worker's own profile")
+    image: str = Field(
+        default="",
+        description="alias of others' images, with {release} and {architecture}; empty: the worker's own",
+    )
+    vm_image: str = Field(
+        default="", description="the same for virtual machines; empty: the host has containers only"
+    )
+    cpus: int = Field(default=2, ge=1, le=256)
+    memory: int = Field(default=4096, ge=256, description="MiB")
+    disk: int = Field(default=20, ge=1, description="GiB, where the storage pool can limit it")
+    big_cpus: int = Field(default=4, ge=1, le=256, description="for packages on the list big_packages")
+    big_memory: int = Field(default=8192, ge=256, description="MiB, for packages on the list big_packages")
+    big_disk: int = Field(default=100, ge=1, description="GiB, for packages on the list big_packages")
+
+    @field_validator("image", "vm_image")
+    @classmethod
+    def _only_known_parts(cls, alias: str) -> str:
+        left = alias.replace("{release}", "").replace("{architecture}", "")
+        if "{" in left or "}" in left or alias.startswith("-"):
+            raise ValueError("must be an alias; {release} and {architecture} may be in it")
+        return alias
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> LxdHost:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key go together")
+        return self
+
+
 #: A host of any kind; ``testbed`` tells which.
-AnyHost = Annotated[UnshareHost | NullHost | ChrootHost | SshHost | QemuHost, Field(discriminator="testbed")]
+AnyHost = Annotated[
+    UnshareHost | NullHost | ChrootHost | SshHost | QemuHost | LxdHost, Field(discriminator="testbed")
+]

@@ -14,16 +14,21 @@ from worker import process
 
 @dataclass(frozen=True)
 class Account:
-    """A user with sub-ids. ``switch`` is true if the worker is root and has to become it."""
+    """A user with sub-ids. ``switch`` is true if the worker is root and has to become it.
+
+    ``group`` is a number: the only further group of its processes, in place of those that it is in.
+    """
 
     name: str
     uid: int
     gid: int
     switch: bool
+    group: int | None = None
 
     def argv(self, *command: str) -> list[str]:
         """The command as this user; it is killed when the thread that started it ends."""
-        change = ["--reuid", str(self.uid), "--regid", str(self.gid), "--init-groups", "--inh-caps=-all"]
+        groups = ["--init-groups"] if self.group is None else ["--groups", str(self.group)]
+        change = ["--reuid", str(self.uid), "--regid", str(self.gid), *groups, "--inh-caps=-all"]
         return ["setpriv", *(change if self.switch else []), "--pdeathsig", "KILL", *command]
 
     def give(self, path: Path) -> None:

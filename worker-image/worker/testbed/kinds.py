@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from testyard.errors import SettingsError
-from testyard.hosts import ChrootHost, Host, NullHost, QemuHost, SshHost, UnshareHost
+from testyard.hosts import ChrootHost, Host, LxdHost, NullHost, QemuHost, SshHost, UnshareHost
 from testyard.settings import Worker
 from worker import process
 from worker.testbed.account import testbed_account
@@ -33,6 +33,11 @@ def make_testbed(host: Host, settings: Worker) -> Testbed:
             return SshTestbed(host, testbed_account(settings.testbed_user), settings.source_dir)
         case QemuHost():
             return _qemu(host, settings)
+        case LxdHost():
+            # 10 MB and 0.1 s that only workers with such a host need
+            from worker.testbed.lxd import lxd_testbed  # noqa: PLC0415
+
+            return lxd_testbed(host, settings, testbed_account(settings.testbed_user))
         case _:
             raise SettingsError(f"worker.hosts: {host.name}: there are no testbeds of this kind")
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import shutil
@@ -13,15 +12,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
-from testyard.errors import CancelledRun, TestbedError
+from testyard.errors import TestbedError
 from worker.testbed.account import Account
+from worker.testbed.lock import locked
 from worker.testbed.recipe import Making, Recipe, TreeRecipe
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two looks at a lock that another builder holds.
+#: Seconds between two tries to clear a build's folder.
 _LOOK = 0.2
 #: Seconds that the processes of a killed build may take to be gone. Seen: 0.05.
 _DYING = 10.0
@@ -70,11 +69,7 @@ class TreeCache:
     @contextmanager
     def _locked(self, path: Path, cancelled: Callable[[], bool]) -> Iterator[None]:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with path.with_suffix(".lock").open("w") as lock:
-            while not _try_lock(lock):
-                if cancelled():
-                    raise CancelledRun("the worker was told to stop")
-                time.sleep(_LOOK)
+        with locked(path.with_suffix(".lock"), cancelled):
             yield
 
     def _make(self, path: Path, release: str, architecture: str, cancelled: Callable[[], bool]) -> None:
@@ -139,11 +134,3 @@ class TreeCache:
 def _scratch(tree: Path) -> Path:
     """Where a tree is made: one name for all builds of it, so what a killed worker left is found."""
     return tree.with_suffix(".making")
-
-
-def _try_lock(lock: IO[str]) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

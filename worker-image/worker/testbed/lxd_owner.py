@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Whose an instance is, written in its own configuration: so that what is removed is what its owner left.
+
+An owner is one worker's use of one host: the id of its work folder, which only one process has at a
+time, and the host's name. It knows which of its runs go on, so any other instance of its own is left
+over, at its next start too. Of other owners it knows only what they write: a time until which they
+vouch for an instance, which they put off each hour.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pylxd
+from pylxd.exceptions import LXDAPIException, NotFound
+from pylxd.models import Instance
+
+#: Seconds for which an owner vouches for an instance: 24 times the time between two renewals. No run
+#: survives a worker that is cut off from the host for so long.
+VOUCHED = 86400.0
+#: Keys of an instance's configuration.
+_OWNER, _RUN, _UNTIL = "user.testyard.owner", "user.testyard.run", "user.testyard.until"
+#: Seconds between two looks after a run was killed, and until they end.
+_LOOK, _LOOKS_END = 0.5, 60.0
+
+
+class Owner:
+    """One worker's use of one host. ``name`` stands in what it starts there."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._running: set[str] = set()
+        self._lock = threading.Lock()
+
+    def begin(self) -> tuple[str, tuple[str, ...]]:
+        """A new run's token, and the options for `lxc launch` that mark its instance."""
+        token = secrets.token_hex(8)
+        with self._lock:
+            self._running.add(token)
+        marks = {_OWNER: self.name, _RUN: token, _UNTIL: _vouched()}
+        return token, tuple(word for key, value in marks.items() for word in ("-c", f"{key}={value}"))
+
+    def end(self, token: str) -> None:
+        """The run is over: an instance of it is left over from now on."""
+        with self._lock:
+            self._running.discard(token)
+
+    def tidy(self, client: pylxd.Client, note: Callable[[str], None]) -> None:
+        """Remove what is left over, vouch for what is ours and runs."""
+        found = _instances(client)
+        # asked for after the list was made: a run is known here before its instance exists
+        with self._lock:
+            running = frozenset(self._running)
+        for instance in found:
+            marks = instance.config
+            if marks[_OWNER] != self.name:
+                if _expired(marks):
+                    note(f"removing {instance.name}, which {marks[_OWNER]} left")
+                    remove(instance)
+            elif marks.get(_RUN) not in running:
+                note(f"removing {instance.name}, left by a run that is over")
+                remove(instance)
+            else:
+                _renew(client, instance)
+
+
+def owner(work_dir: Path, host: str, worker: str) -> Owner:
+    """The owner; makes an id for the work folder if it has none. Raises OSError."""
+    file = work_dir / "lxd" / "id"
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        made = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        pass
+    else:
+        with open(made, "w") as opened:
+            opened.write(secrets.token_hex(8))
+    # the machine's name too: a folder may have been copied with all of the machine
+    parts = (worker, socket.gethostname(), file.read_text().strip(), host)
+    return Owner("/".join("-".join(part.split()) for part in parts))
+
+
+def remove_run(client: pylxd.Client, token: str, *, killed: bool) -> None:
+    """Remove the instances of a run.
+
+    After a kill the server may still be busy with an order of the run's: it is asked until there has
+    been nothing for a second.
+    """
+    deadline = time.monotonic() + _LOOKS_END
+    quiet = 0
+    while quiet < (2 if killed else 1) and time.monotonic() < deadline:
+        found = [instance for instance in _instances(client) if instance.config.get(_RUN) == token]
+        for instance in found:
+            remove(instance)
+        quiet = 0 if found else quiet + 1
+        if killed or found:
+            time.sleep(_LOOK)
+
+
+def remove(instance: Instance) -> None:
+    """Remove an instance, running or not; one that the server is busy with stays for now."""
+    try:
+        if instance.status != "Stopped":
+            instance.stop(force=True, wait=True)  # an ephemeral one is gone then
+        instance.delete(wait=True)
+    except NotFound:
+        return
+    except LXDAPIException as error:
+        busy = str(error).lower()
+        if not any(word in busy for word in ("busy", "not found", "already")):
+            raise
+
+
+def _instances(client: pylxd.Client) -> list[Instance]:
+    """All that carry an owner's mark, with their configuration: one question."""
+    rows = client.api.instances.get(params={"recursion": 1}).json()["metadata"] or []
+    return [
+        Instance(client, name=row["name"], config=row["config"], status=row["status"])
+        for row in rows
+        if _OWNER in (row.get("config") or {})
+    ]
+
+
+def _renew(client: pylxd.Client, instance: Instance) -> None:
+    try:
+        client.api.instances[instance.name].patch(json={"config": {_UNTIL: _vouched()}})
+    except NotFound:
+        return  # its run has just ended
+
+
+def _vouched() -> str:
+    return str(int(time.time() + VOUCHED))
+
+
+def _expired(marks: Mapping[str, str]) -> bool:
+    """True if its owner vouches for it no more; a mark that is no time is none of ours."""
+    try:
+        return float(marks.get(_UNTIL, "")) < time.time()
+    except ValueError:
+        return False
