@@ -37,10 +37,14 @@ def masked_text(text: str) -> str:
     return _SECRET_NAME.sub(rf"\1={MASK}", _CREDENTIALS.sub(f"{MASK}@", text))
 
 
-def masked_item(item: str) -> str:
-    """One item of a list, such as ``NAME=value``: all of a secret value goes, blanks and commas too."""
+def masked_variable(item: str) -> str:
+    """``NAME=value``: all of a secret value goes, blanks and commas too; another one is as it was."""
     found = _SECRET_ITEM.fullmatch(item)
-    return f"{found[1]}={MASK}" if found else masked_text(item)
+    return f"{found[1]}={MASK}" if found else item
+
+
+def _masked_item(item: str) -> str:
+    return masked_variable(item) if _SECRET_ITEM.fullmatch(item) else masked_text(item)
 
 
 def masked(value: Any) -> Any:
@@ -50,14 +54,17 @@ def masked(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): masked(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [masked_item(item) if isinstance(item, str) else masked(item) for item in value]
+        return [_masked_item(item) if isinstance(item, str) else masked(item) for item in value]
     return value
 
 
 def masked_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """A request's parameters with their archives and variables masked; nothing is cut short."""
-    keys = [key for key in ("ppas", "env") if isinstance(parameters.get(key), list)]
-    return {**parameters, **{key: masked(parameters[key]) for key in keys}}
+    shown = dict(parameters)
+    for key, mask in (("ppas", _masked_item), ("env", masked_variable)):
+        if isinstance(shown.get(key), list):
+            shown[key] = [mask(item) if isinstance(item, str) else item for item in shown[key]]
+    return shown
 
 
 def secrets_in(parameters: Mapping[str, Any]) -> tuple[str, ...]:

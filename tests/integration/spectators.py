@@ -107,10 +107,10 @@ class Reader:
         self.gaps += 1 if piece["left_out"] else 0
         self.pieces.append((time.time(), piece["text"]))
 
-    def delays(self) -> list[float]:
-        """Seconds from each tick's print to its arrival here."""
+    def delays(self, since: int = 0) -> list[float]:
+        """Seconds from each tick's print to its arrival here, in the pieces from ``since`` on."""
         found, rest = [], ""
-        for came, text in self.pieces:
+        for came, text in self.pieces[since:]:
             *lines, rest = (rest + text).split("\n")
             words = [line.split() for line in lines if line.startswith("tick ")]
             found += [came - float(line[2]) for line in words]

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 
@@ -12,7 +15,7 @@ import pytest
 
 from tests.integration.spectators import Reader, Stage, listen, open_client, poll
 from tests.integration.yard import Yard, body_of
-from tests.servers import Swift
+from tests.servers import Rabbit, Swift
 from testyard.index import livelog, open_index
 
 TOKEN = "t0p-s3cr3t-token"
@@ -34,12 +37,32 @@ def request(stage: Stage, *env: str, package: str = "ty-ticks", **more: object) 
     return f"{stage.url}/requests/{request_id}/log"
 
 
+def command(stage: Stage, *words: str) -> str:
+    """What the command line prints."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("TESTYARD_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "testyard", *(word.removesuffix("/log") for word in words)],
+        env={**clean, "TESTYARD_CONFIG": str(stage.folder / "settings.toml")},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
+
+
+async def reached(reader: Reader, words: str) -> None:
+    """Wait until a reader has got so far."""
+    while words not in reader.text:
+        await asyncio.sleep(0.05)
+
+
 def test_every_reader_gets_all_once_and_in_order(stage: Stage) -> None:
     stage.start("status")
     stage.start("web")
     worker = stage.yard.worker()
-    address = request(stage, "TY_TICKS=100", f"TY_TOKEN={TOKEN}")
+    address = request(stage, "TY_TICKS=110", f"TY_TOKEN={TOKEN}")
     early, late = [Reader() for _ in range(24)], [Reader() for _ in range(24)]
+    printed: list[str] = []
 
     async def read(client: httpx.AsyncClient, readers: list[Reader]) -> None:
         half = len(readers) // 2
@@ -52,27 +75,28 @@ def test_every_reader_gets_all_once_and_in_order(stage: Stage) -> None:
     async def all_readers() -> None:
         async with open_client() as client:
             first = asyncio.create_task(read(client, early))
-            while "tick 20" not in early[0].text:
-                await asyncio.sleep(0.05)
+            await reached(early[0], "tick 0 ")
+            terminal = asyncio.create_task(asyncio.to_thread(command, stage, "log", "--follow", address))
+            await reached(early[0], "tick 45")  # by then it has begun
             await asyncio.to_thread(stage.restart, "web", kill=True)
-            while "tick 45" not in early[0].text:
-                await asyncio.sleep(0.05)
+            await reached(early[0], "tick 75")
             second = asyncio.create_task(read(client, late))
-            await asyncio.to_thread(stage.restart, "status")
-            await asyncio.to_thread(stage.restart, "web")
-            await asyncio.gather(first, second)
+            parts = [asyncio.to_thread(stage.restart, part) for part in ("status", "web")]
+            await asyncio.gather(first, second, *parts)
+            printed.append(await terminal)
 
     asyncio.run(asyncio.wait_for(all_readers(), 120))
     stage.yard.drain(worker)
     stored = stage.stored_log().decode()
     assert [line.split()[1] for line in stored.splitlines() if line.startswith("tick ")] == [
-        str(number) for number in range(100)
+        str(number) for number in range(110)
     ]
     for reader in (*early, *late):
         assert reader.text == stored
         assert reader.gaps == 0
         assert reader.state["state"] == "done"
     assert early[0].connections >= 2, "it was cut off"
+    assert printed == [stored]
     assert TOKEN not in stored
     assert "ä€😀 ***" in stored
 
@@ -97,3 +121,29 @@ def test_a_private_log_has_no_readers(stage: Stage) -> None:
     assert stage.yard.events("log") == []
     with open_index(stage.database).connect() as connection:
         assert livelog.after(connection, address.split("/")[-2], 1, 0) == ()
+
+
+@pytest.mark.long
+def test_a_broker_that_is_killed_is_at_most_a_gap(stage: Stage, broker_node: Rabbit) -> None:
+    stage.start("status")
+    stage.start("web")
+    worker = stage.yard.worker()
+    address = request(stage, "TY_TICKS=200")
+    reader = Reader()
+
+    async def read() -> None:
+        async with open_client() as client:
+            reading = asyncio.create_task(listen(client, address, reader))
+            await reached(reader, "tick 40")
+            await asyncio.to_thread(broker_node.kill)
+            await asyncio.sleep(5)
+            await asyncio.to_thread(broker_node.start)
+            await reading
+
+    asyncio.run(asyncio.wait_for(read(), 200))
+    ticks = [int(line.split()[1]) for line in reader.text.splitlines() if line.startswith("tick ")]
+    assert ticks == sorted(set(ticks)), "none twice, and in order"
+    assert ticks[-1] == 199
+    assert len(ticks) == 200 or reader.gaps
+    print(f"{200 - len(ticks)} of 200 lines lost with the broker, {reader.gaps} gaps told")
+    worker.kill()

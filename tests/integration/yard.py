@@ -13,11 +13,13 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pika
+from pika.exceptions import AMQPError
 
 from tests import servers
 from tests.trees import account
@@ -75,8 +77,9 @@ class Yard:
         for worker in self._workers:
             worker.kill()
             worker.wait()
-        self.channel.queue_delete(str(self.queue))
-        self._connection.close()
+        with suppress(AMQPError):  # a test may have killed the broker
+            self.channel.queue_delete(str(self.queue))
+            self._connection.close()
         self.store.close()
 
     @property

@@ -18,6 +18,7 @@ from testyard.jsonobject import parse_object
 from testyard.request import TestRequest
 from testyard.result import MAX_MEMBER_BYTES, UNKNOWN, Result, read_packages
 from testyard.run import PhaseTime
+from testyard.secrets import masked_variable
 
 #: autopkgtest ended by a Python traceback: an error of ours or its own.
 _CRASHED = 1
@@ -48,7 +49,7 @@ def read_output(
     """The result of a run from its output directory, which need not exist."""
     version = _text(out, "testpkg-version").split()
     testinfo = _json_object(_text(out, "testinfo.json"))
-    environment = [*request.env]
+    environment = [masked_variable(item) for item in request.env]
     if request.triggers:
         environment.append(f"ADT_TEST_TRIGGERS={' '.join(request.triggers)}")
     testinfo["custom_environment"] = environment  # the triggers are ours to tell, not the test's

@@ -94,15 +94,15 @@ def _own_processes() -> list[str]:
     unshare = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
     if os.geteuid() != 0:
         unshare[1:1] = ["--user", "--map-current-user"]
-    return ["setpriv", "--pdeathsig", "KILL", *unshare, *_without_profile()]
+    return ["setpriv", "--pdeathsig", "KILL", *unshare, *_first_process()]
 
 
-def _without_profile() -> list[str]:
-    """autopkgtest reads the account's profile, which is its owner's and no part of a test.
+def _first_process() -> list[str]:
+    """Waits for autopkgtest and tells how it ended: unshare 2.38 ends with 1 if what it waits for is killed.
 
-    Seen: pyenv's took a lock there; a run that was killed meanwhile left it, and each later one waited 60 s.
+    autopkgtest reads the account's profile, which is its owner's and no part of a test. Seen: pyenv's
+    took a lock there; a run that was killed meanwhile left it, and each later one waited 60 s.
     """
     profile = Path(pwd.getpwuid(os.geteuid()).pw_dir) / ".profile"
-    if not profile.is_file():
-        return []
-    return ["sh", "-c", 'mount --bind /dev/null "$0" && exec "$@"', str(profile)]
+    without = 'mount --bind /dev/null "$0" && ' if profile.is_file() else ""
+    return ["sh", "-c", f'{without}{{ "$@"; exit $?; }}', str(profile)]
