@@ -10,7 +10,7 @@ from testyard.request import TestRequest
 #: A longer cause is cut: test code can write what looks like one.
 _LONGEST = 300
 # the last line of the summary lacks its end there, so no line begins with it
-_NO_SUCH_TEST = re.compile(r"autopkgtest \[[\d:]{8}\]: ERROR: .* has no test matching --test-?name ")
+_NO_SUCH_TEST = re.compile(r"autopkgtest \[[\d:]{8}\]: ERROR: .{1,300} has no test matching --test-?name ")
 _NO_SOURCE = re.compile(r"Unable to (?:locate|find a source) package (?:for )?(\S+)$", re.MULTILINE)
 _BAD_PACKAGE = re.compile(r"^(?: *\d+s )?badpkg: (.+)$", re.MULTILINE)
 _ARCHIVE = re.compile(r"^(?: *\d+s )?testyard: (archive \S+ cannot be .+)$", re.MULTILINE)

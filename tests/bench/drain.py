@@ -28,6 +28,7 @@ def measure(folder: Path, runs: int) -> Figures:
 def drained(place: Ground, runs: int) -> Figures:
     """The same on servers that are there."""
     memory: Figures = {}
+    before = _results(place)
     with place.worker(slots=SLOTS) as pid:
         worker = psutil.Process(pid)
 
@@ -43,7 +44,7 @@ def drained(place: Ground, runs: int) -> Figures:
         place.wait(lambda: not place.waiting(), "no request waits")
     place.listen()  # the worker has ended: nobody tells any more
     told = collections.Counter(message["uuid"] for message in place.completed)
-    stored = sum(name.endswith(f"/{RESULT}") for name in place.store.names(CONTAINER))
+    stored = _results(place) - before
     return {
         "requests": runs,
         "lost": len(sent - set(told)),
@@ -52,3 +53,7 @@ def drained(place: Ground, runs: int) -> Figures:
         "tests a second": runs / seconds,
         **memory,
     }
+
+
+def _results(place: Ground) -> int:
+    return sum(name.endswith(f"/{RESULT}") for name in place.store.names(CONTAINER))
