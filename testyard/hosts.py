@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -151,3 +153,8 @@ class LxdHost(Host):
 AnyHost = Annotated[
     UnshareHost | NullHost | ChrootHost | SshHost | QemuHost | LxdHost, Field(discriminator="testbed")
 ]
+
+#: The kinds that need nothing but the worker's machine, by their names.
+LOCAL_KINDS: Mapping[str, type[Host]] = MappingProxyType(
+    {"unshare": UnshareHost, "chroot": ChrootHost, "qemu": QemuHost, "null": NullHost}
+)

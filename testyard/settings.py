@@ -25,7 +25,7 @@ from pydantic_settings import SettingsError as EnvironmentError_
 
 from testyard.archives import Archives
 from testyard.errors import RequestError, SettingsError
-from testyard.hosts import AnyHost, Host, NullHost, UnshareHost
+from testyard.hosts import LOCAL_KINDS, AnyHost, Host
 from testyard.queue import QueueName, all_queues
 from testyard.section import Section
 
@@ -110,7 +110,7 @@ class Worker(Section):
         default_factory=dict,
         description="runs of a context for each of another's, while both wait; 1 if not named",
     )
-    testbed: Literal["unshare", "null"] = "unshare"
+    testbed: Literal["unshare", "chroot", "qemu", "null"] = "unshare"
     hosts: tuple[AnyHost, ...] = Field(
         default=(), description="where tests run; without any, on this machine, in `testbed`, with `slots`"
     )
@@ -172,8 +172,7 @@ class Worker(Section):
 
     def all_hosts(self) -> tuple[Host, ...]:
         """The hosts; the one that `testbed` and `slots` make if none is named."""
-        kind = NullHost if self.testbed == "null" else UnshareHost
-        return self.hosts or (kind(name="local", slots=self.slots),)
+        return self.hosts or (LOCAL_KINDS[self.testbed](name="local", slots=self.slots),)
 
 
 class Index(Section):

@@ -114,7 +114,7 @@ def _local_parts(instance: LocalState) -> Iterator[Finding]:
 
 def _releases(settings: Settings) -> Finding:
     names = unknown_releases(settings.topology.releases)
-    if not names or settings.worker.testbed != "unshare":
+    if not names or settings.worker.testbed == "null":
         return Finding("releases")
     return Finding(
         "releases",

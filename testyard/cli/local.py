@@ -55,6 +55,8 @@ class Testbed(StrEnum):
     __test__ = False
 
     UNSHARE = "unshare"
+    CHROOT = "chroot"
+    QEMU = "qemu"
     NULL = "null"
 
 

@@ -147,7 +147,6 @@ class Attempts:
             "request_id": self.claim.request_id,
             "worker": worker.name,
             "host": host.name,
-            "testbed": host.testbed.name,
             **({"attempts": str(number)} if number > 1 else {}),
             **({"note": note} if (note := self._note(host)) else {}),
         }

@@ -267,7 +267,8 @@ class Execution:
             self._request,
             exit_code=exit_code,
             phases=self.phases.phases,
-            facts={**self._facts, **facts},
+            # a kind that has more than one way to run knows which only now
+            facts={**self._facts, "testbed": self._testbed.name, **facts},
         )
         if trouble:
             summary = f"testbed failure: {trouble.splitlines()[0]}\n"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""autopkgtest's chroot runner, for machines whose autopkgtest has no unshare runner (before 5.20)."""
+"""autopkgtest's chroot runner, for machines whose autopkgtest has no unshare runner (before 5.22)."""
 
 from __future__ import annotations
 

@@ -129,6 +129,10 @@ def prepare(paths: "list[str]") -> "list[str]":
 
 def sandbox(stage: str, work: str, tree: str, sources: str) -> None:
     mount("", "/", flags=MS_REC | MS_PRIVATE)
+    # opened before: they may be below what the new root covers; the descriptors end with this program
+    work, tree, sources = (
+        f"/proc/self/fd/{os.open(path, os.O_PATH)}" if path else "" for path in (work, tree, sources)
+    )
     mount("tmpfs", NEW_ROOT, "tmpfs", options="mode=755,size=16m")
     for folder in FOLDERS:
         os.mkdir(f"{NEW_ROOT}/{folder}")

@@ -64,7 +64,8 @@ class Kvm:
             with kernel.open("rb") as opened:
                 said = process.run(self.account.argv(*command), timeout=_LIMIT, stdin=opened, codes=(0, 1))
         except TestbedError as error:
-            return f"it booted no kernel: {error.brief}"
+            why = error.details.splitlines()[1:] or [f"not within {_LIMIT:.0f} s"]
+            return f"it booted no kernel: {why[-1]}"
         last = said.strip().splitlines()[-1:] or ["the kernel said nothing"]
         return "" if _BOOTED in said else f"it booted no kernel: {last[0]}"
 

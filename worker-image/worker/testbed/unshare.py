@@ -47,7 +47,12 @@ class UnshareTestbed:
 
     def problems(self) -> tuple[Problem, ...]:
         """See `Testbed`."""
-        return (*missing_programs(_PROGRAMS), *user_namespaces(self.account), *tun_device())
+        found = (*missing_programs(_PROGRAMS), *user_namespaces(self.account), *tun_device())
+        runner = f"autopkgtest-virt-{self.name}"
+        if not missing_programs({runner: ""}) or missing_programs({"autopkgtest": ""}):
+            return found
+        mend = 'install autopkgtest 5.22 or later, or set testbed = "chroot" for this host'
+        return (*found, Problem(f"this machine's autopkgtest has no {self.name} runner", mend))
 
     def tidy(self, note: Callable[[str], None]) -> None:
         """See `Testbed`; its processes end with the worker, and its folders are the worker's."""
