@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import drain, memory, own_cost, page, pick_up, wall
+from tests.bench import drain, livelog, memory, own_cost, page, pick_up, wall
 from tests.bench.figures import Figures
 
 #: Each with its number of runs; called with a folder and that number.
@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Path, int], Figures], int]] = {
     "own-cost": (own_cost.measure, 200),
     "wall": (wall.measure, 5),
     "memory": (memory.measure, 1),
+    "live-log": (livelog.measure, 60),
     "drain": (drain.measure, 10_000),
 }
 #: Takes half an hour: only when it is asked for.
@@ -38,7 +39,9 @@ def main() -> None:
     parser.add_argument(
         "--only", action="append", choices=BENCHMARKS, help="may be given again; all but drain"
     )
-    parser.add_argument("--runs", type=int, help="runs, or requests, in place of each one's own number")
+    parser.add_argument(
+        "--runs", type=int, help="runs, requests or seconds, in place of each one's own number"
+    )
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     found: dict[str, Figures] = {}

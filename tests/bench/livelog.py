@@ -6,11 +6,8 @@ Every part is real: worker, RabbitMQ, Swift, status function, site, readers over
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import statistics
-import tempfile
 import threading
 import time
 import uuid
@@ -20,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.bench.figures import Figures
 from tests.integration.spectators import Reader, Stage, listen, open_client
 from tests.integration.yard import Yard, body_of
 from tests.servers import rabbit_node, swift_server
@@ -27,40 +25,31 @@ from testyard.adapters.amqp import STATUS_QUEUE
 from testyard.result import Result
 from testyard.run import Phase
 
+READERS = (0, 1, 200)
+#: MB of log.
+FLOOD = 190
 
-def main() -> None:
-    """Print the figures as JSON."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.bench.livelog", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("--readers", type=int, default=200)
-    parser.add_argument("--seconds", type=int, default=60, help="length of each run that is watched")
-    parser.add_argument("--flood", type=int, default=190, help="MB of log as fast as possible; 0: none")
-    arguments = parser.parse_args()
-    with stage() as made:
+
+def measure(folder: Path, seconds: int) -> Figures:
+    """A run of so many seconds with no reader, one, and 200; and the flood, told to nobody and told."""
+    figures: Figures = {}
+    with stage(folder) as made:
         worker = psutil.Process(made.yard.worker().pid)
-        figures = {
-            f"{readers} readers": watched(made, worker, readers, arguments.seconds)
-            for readers in (0, 1, arguments.readers)
-        }
-        if arguments.flood:
-            # a private run's log is told to nobody
-            figures |= {
-                name: flood(made, worker, arguments.flood, private=private)
-                for name, private in [("flood, told to nobody", True), ("flood", False)] * 2
-            }
-    print(json.dumps(figures, indent=2))
+        for readers in READERS:
+            found = watched(made, worker, readers, seconds)
+            figures |= {f"{readers} readers: {name}": value for name, value in found.items()}
+        for private in (True, False):  # a private run's log is told to nobody
+            found = flood(made, worker, private=private)
+            told = "to nobody" if private else "live"
+            figures |= {f"flood told {told}: {name}": value for name, value in found.items()}
+    return figures
 
 
 @contextmanager
-def stage() -> Iterator[Stage]:
+def stage(folder: Path) -> Iterator[Stage]:
     """Broker, store, status function and site."""
-    with (
-        tempfile.TemporaryDirectory(prefix="testyard-bench-") as folder,
-        rabbit_node(Path(folder) / "rabbit") as rabbit,
-        swift_server(Path(folder) / "swift") as swift,
-    ):
-        yard = Yard(rabbit, swift, Path(folder))
+    with rabbit_node(folder / "rabbit") as rabbit, swift_server(folder / "swift") as swift:
+        yard = Yard(rabbit, swift, folder)
         made = Stage(yard, swift.public_url)
         try:
             made.start("status")
@@ -71,7 +60,7 @@ def stage() -> Iterator[Stage]:
             yard.close()
 
 
-def watched(made: Stage, worker: psutil.Process, readers: int, seconds: int) -> dict[str, float]:
+def watched(made: Stage, worker: psutil.Process, readers: int, seconds: int) -> Figures:
     """Seconds from a line's print to its arrival at the readers; shares of a processor meanwhile."""
     request_id = ask(made, f"TY_TICKS={seconds * 10}")
     web, status = psutil.Process(made.pid("web")), psutil.Process(made.pid("status"))
@@ -105,9 +94,9 @@ def watched(made: Stage, worker: psutil.Process, readers: int, seconds: int) -> 
     return figures
 
 
-def flood(made: Stage, worker: psutil.Process, size: int, *, private: bool) -> dict[str, float]:
-    """A test that prints ``size`` MB as fast as it can."""
-    request_id = ask(made, "TY_TICKS=1", f"TY_FLOOD_MB={size}", private=private)
+def flood(made: Stage, worker: psutil.Process, *, private: bool) -> Figures:
+    """A test that prints as fast as it can."""
+    request_id = ask(made, "TY_TICKS=1", f"TY_FLOOD_MB={FLOOD}", private=private)
     status = psutil.Process(made.pid("status"))
     most = {"worker": 0, "status": 0, "queue": 0}
     over = threading.Event()
@@ -173,7 +162,3 @@ def wait(condition: Callable[[], bool], what: str, *, seconds: float = 120) -> N
     while not condition():
         assert time.monotonic() < deadline, what
         time.sleep(0.1)
-
-
-if __name__ == "__main__":
-    main()
