@@ -51,11 +51,17 @@ def tidied(testbed: LxdTestbed) -> list[str]:
     return notes
 
 
-def test_two_slots_at_the_same_time_a_pass_and_a_fail(lxd: Lxd, testbed: LxdTestbed, tmp_path: Path) -> None:
-    assert testbed.problems() == ()
+def test_two_slots_at_the_same_time_on_a_server_that_a_token_joined(
+    lxd: Lxd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/ssl/certs/ca-certificates.crt")
+    token = tmp_path / "token"
+    said = lxd.lxc("config", "trust", "add", "--name", "worker-1").strip().splitlines()
+    token.write_text(said[-1])
+    assert lxd.testbed(tmp_path / "work", address=lxd.url, token=token).problems() == ()
+    testbed = lxd.testbed(tmp_path / "work", address=lxd.url)  # it was needed for once
     assert (testbed.name, testbed.disposable, testbed.vm) == ("lxd", True, False)
-    notes = prepared(testbed)
-    assert "storage pool default is a folder" in notes[0]
+    assert "storage pool default is a folder" in prepared(testbed)[0]
     with ThreadPoolExecutor(2) as pool:
         passed = pool.submit(ran, testbed, tmp_path, "ty-pass")
         with started(testbed, tmp_path, "ty-fail", big=True) as run:
@@ -63,10 +69,13 @@ def test_two_slots_at_the_same_time_a_pass_and_a_fail(lxd: Lxd, testbed: LxdTest
             config = [config for config in lxd.instances().values() if config["limits.cpu"] == "4"]
             assert [c["limits.memory"] for c in config] == ["8192MiB"]
             assert run.end() == 4, run.said
-        exit_code, said = passed.result()
-        assert exit_code == 0, said
-    assert re.search(r"^artifact +PASS$", said, re.MULTILINE), said
+        exit_code, log = passed.result()
+    assert exit_code == 0, log
+    assert re.search(r"^artifact +PASS$", log, re.MULTILINE), log
     assert lxd.instances() == {}
+    key = tmp_path / "work" / "lxd" / "lxd-1" / "client.key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert "PRIVATE" not in log
 
 
 def test_a_living_run_is_kept_and_a_killed_one_is_gone(lxd: Lxd, testbed: LxdTestbed, tmp_path: Path) -> None:
@@ -175,24 +184,6 @@ def test_a_new_address_of_the_machine_is_refused_too(lxd: Lxd, testbed: LxdTestb
     assert {"203.0.113.99", SECOND, BRIDGE} <= set(refused["destination"].split(","))
 
 
-def test_a_server_by_tls_is_joined_by_a_token(
-    lxd: Lxd, testbed: LxdTestbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    prepared(testbed)  # the image is the same
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/ssl/certs/ca-certificates.crt")
-    token = tmp_path / "token"
-    said = lxd.lxc("config", "trust", "add", "--name", "worker-1").strip().splitlines()
-    token.write_text(said[-1])
-    remote = lxd.testbed(tmp_path / "remote", address=lxd.url, token=token)
-    assert remote.problems() == ()
-    token.write_text("")  # good for once, needed for once
-    exit_code, log = ran(lxd.testbed(tmp_path / "remote", address=lxd.url), tmp_path, "ty-pass")
-    assert exit_code == 0, log
-    key = tmp_path / "remote" / "lxd" / "lxd-1" / "client.key"
-    assert key.stat().st_mode & 0o777 == 0o600
-    assert "PRIVATE" not in log
-
-
 def test_a_server_that_is_another_or_does_not_trust_us_is_told(lxd: Lxd, tmp_path: Path) -> None:
     right = lxd.ask("/1.0")["environment"]["certificate_fingerprint"]
     for number, (more, words) in enumerate(
@@ -212,6 +203,8 @@ def test_a_server_that_is_another_or_does_not_trust_us_is_told(lxd: Lxd, tmp_pat
 
 
 def test_problems_are_said(lxd: Lxd, tmp_path: Path) -> None:
+    assert lxd.testbed(tmp_path / "work").problems() == ()
+
     def problems(**more: object) -> str:
         testbed = lxd.testbed(tmp_path / "work", **more)
         return "\n".join(f"{problem.what} — {problem.mend}" for problem in testbed.problems())
