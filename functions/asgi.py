@@ -39,8 +39,8 @@ class Background:
     problem: Callable[[], str]
 
 
-def function_app(work: Sequence[Background]) -> Starlette:
-    """An ASGI app that does the work while it lives and answers ``GET /health``."""
+def function_app(work: Sequence[Background], *more: Route) -> Starlette:
+    """An ASGI app that does the work while it lives and answers ``GET /health``, and what ``more`` does."""
     threads: list[threading.Thread] = []
 
     @asynccontextmanager
@@ -62,4 +62,4 @@ def function_app(work: Sequence[Background]) -> Starlette:
         body = {"healthy": not problems, "reason": "; ".join(problems)}
         return JSONResponse(body, status_code=503 if problems else 200)
 
-    return Starlette(routes=[Route("/health", health)], lifespan=lifespan)
+    return Starlette(routes=[Route("/health", health), *more], lifespan=lifespan)

@@ -8,8 +8,10 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
+from sqlalchemy import Engine
 
 from tests.postgres import Postgres, postgres_server
+from testyard.index import open_index
 
 #: Makes the address of an index without tables, a new one at each call.
 NewIndex = Callable[[], str]
@@ -66,3 +68,17 @@ def new_index(
     if request.param == "postgresql":
         return postgres.new_schema
     return lambda: f"sqlite:///{tmp_path_factory.mktemp('index')}/index.db"
+
+
+@pytest.fixture
+def database(new_index: NewIndex) -> str:
+    """An index of its own."""
+    return new_index()
+
+
+@pytest.fixture
+def engine(database: str) -> Iterator[Engine]:
+    """A writer's, of `database`."""
+    found = open_index(database, writer=True)
+    yield found
+    found.dispose()

@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 
 from functions.asgi import Background, function_app, start_logging
 from functions.periodic import Periodic
+from functions.status.figures import metrics_route
 from functions.tables import Tables
 from testyard.adapters.amqp import (
     STATUS_QUEUE,
@@ -95,5 +96,6 @@ def create_app() -> Starlette:
             Background("events", consumer.run, consumer.stop, lambda: consumer.problem),
             Background("queues", looker.run, looker.stop, lambda: looker.problem),
             Background("logs", tidier.run, tidier.stop, lambda: tidier.problem),
-        ]
+        ],
+        metrics_route(engine),
     )

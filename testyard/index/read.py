@@ -185,6 +185,16 @@ def queue_lengths(connection: Connection) -> tuple[QueueRow, ...]:
     return tuple(QueueRow(*found) for found in rows)
 
 
+def oldest_waiting(connection: Connection) -> dict[str, float]:
+    """When the oldest request that waits was accepted, by queue; of those that an event has told of."""
+    query = (
+        select(request.c.queue, func.min(request.c.accepted))
+        .where(request.c.state == RequestState.QUEUED, request.c.accepted.is_not(None))
+        .group_by(request.c.queue)
+    )
+    return {queue: float(accepted) for queue, accepted in connection.execute(query)}
+
+
 def missing_runs(connection: Connection, container: str, paths: Sequence[str]) -> tuple[str, ...]:
     """Those of the paths (release/arch/prefix/source/run_id) that the index lacks; ask for 1000 at most."""
     run_ids = [path.rpartition("/")[2] for path in paths]

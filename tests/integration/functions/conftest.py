@@ -7,13 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import Engine
 
-from tests.conftest import NewIndex
 from tests.integration.functions.results import CONTAINER
 from tests.servers import Rabbit, Swift, rabbit_node, swift_server
 from testyard.adapters.swift import SwiftStore
-from testyard.index import open_index
 from testyard.settings import Store
 from testyard.store import PUBLIC_READ
 
@@ -46,15 +43,3 @@ def store(store_settings: Store) -> Iterator[SwiftStore]:
                 found.delete(container, name)
         found.ensure_container(CONTAINER, read_acl=PUBLIC_READ)
         yield found
-
-
-@pytest.fixture
-def database(new_index: NewIndex) -> str:
-    return new_index()
-
-
-@pytest.fixture
-def engine(database: str) -> Iterator[Engine]:
-    found = open_index(database, writer=True)
-    yield found
-    found.dispose()

@@ -13,19 +13,6 @@ from testyard.index import open_index
 
 
 @pytest.fixture
-def database(new_index: NewIndex) -> str:
-    return new_index()
-
-
-@pytest.fixture
-def engine(database: str) -> Iterator[Engine]:
-    """A writer's engine."""
-    found = open_index(database, writer=True)
-    yield found
-    found.dispose()
-
-
-@pytest.fixture
 def index(engine: Engine) -> Iterator[Connection]:
     """An open transaction."""
     with engine.begin() as connection:
