@@ -57,6 +57,8 @@ _EARLY = {
 _SHELL = """\
 [Unit]
 Description=Root shell for autopkgtest on %i
+# autopkgtest waits for the login, then for this
+Before=serial-getty@ttyS0.service serial-getty@ttyAMA0.service
 
 [Service]
 ExecStart=/bin/sh -c "stty -echo; exec sh"

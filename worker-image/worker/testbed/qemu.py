@@ -21,8 +21,8 @@ from worker.testbed.kvm import Kvm
 from worker.testbed.sandbox import Inside, autopkgtest, local_sources, make_box, start_inside
 from worker.testbed.tree import TreeCache
 
-#: Without KVM, the runner's own limits are this many times as long. Its shortest is 1 s, for a shell to
-#: answer; seen on two busy processors: 3 s. What a test may take is in `worker.limits`.
+#: Without KVM, the runner's own limits are this many times as long. What a test may take is in
+#: `worker.limits`.
 _SLOWER = 10
 _RUNNER = Path(__file__).with_name("qemu_runner.py")
 _PROGRAMS = {

@@ -5,7 +5,8 @@ by the system's own Python.
     qemu_runner.py FACTOR OPTION…
 
 Its time limits are numbers in its code, e.g. 10 s to mount a folder and 1 s for the root shell to
-answer; all are set by `signal.alarm`. Here they are FACTOR times as long.
+answer; all are set by `signal.alarm`. Here they are FACTOR times as long, and none is shorter than 6 s
+times FACTOR: seen with six times more to do than processors, a shell that took more than 10 s.
 
 It waits for an answer of the guest's shell and then for the prompt. A reader that comes late finds both
 in one piece, takes the prompt for a part of the answer, and waits for it in vain (seen with 5.28: each
@@ -18,12 +19,13 @@ import socket
 import sys
 
 RUNNER = "/usr/bin/autopkgtest-virt-qemu"
+SHORTEST = 6
 
 
 def main() -> None:
     factor = int(sys.argv.pop(1))
     alarm, receive = signal.alarm, socket.socket.recv
-    signal.alarm = lambda seconds: alarm(seconds * factor)
+    signal.alarm = lambda seconds: alarm(seconds and max(seconds, SHORTEST) * factor)
     socket.socket.recv = lambda self, size, flags=0: receive(self, min(size, 1), flags)  # type: ignore[method-assign]
     sys.argv[0] = RUNNER
     runpy.run_path(RUNNER, run_name="__main__")
