@@ -8,7 +8,9 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -37,22 +39,30 @@ def request(stage: Stage, *env: str, package: str = "ty-ticks", **more: object) 
     return f"{stage.url}/requests/{request_id}/log"
 
 
-def command(stage: Stage, *words: str) -> str:
-    """What the command line prints."""
+@contextmanager
+def command(stage: Stage, *words: str) -> Iterator[Path]:
+    """The file to which the command line prints; at the end it has ended well by itself."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("TESTYARD_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "testyard", *(word.removesuffix("/log") for word in words)],
-        env={**clean, "TESTYARD_CONFIG": str(stage.folder / "settings.toml")},
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout.decode()
+    printed, said = stage.folder / "printed", stage.folder / "said"
+    with printed.open("wb") as out, said.open("wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "testyard", *words],
+            env={**clean, "TESTYARD_CONFIG": str(stage.folder / "settings.toml")},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=errors,
+        )
+        try:
+            yield printed
+            assert process.wait(60) == 0, said.read_text()
+        finally:
+            process.kill()
+            process.wait()
 
 
-async def reached(reader: Reader, words: str) -> None:
-    """Wait until a reader has got so far."""
-    while words not in reader.text:
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something; whoever calls sets the limit."""
+    while not condition():
         await asyncio.sleep(0.05)
 
 
@@ -60,9 +70,8 @@ def test_every_reader_gets_all_once_and_in_order(stage: Stage) -> None:
     stage.start("status")
     stage.start("web")
     worker = stage.yard.worker()
-    address = request(stage, "TY_TICKS=110", f"TY_TOKEN={TOKEN}")
+    address = request(stage, "TY_TICKS=120", f"TY_TOKEN={TOKEN}")
     early, late = [Reader() for _ in range(24)], [Reader() for _ in range(24)]
-    printed: list[str] = []
 
     async def read(client: httpx.AsyncClient, readers: list[Reader]) -> None:
         half = len(readers) // 2
@@ -75,28 +84,27 @@ def test_every_reader_gets_all_once_and_in_order(stage: Stage) -> None:
     async def all_readers() -> None:
         async with open_client() as client:
             first = asyncio.create_task(read(client, early))
-            await reached(early[0], "tick 0 ")
-            terminal = asyncio.create_task(asyncio.to_thread(command, stage, "log", "--follow", address))
-            await reached(early[0], "tick 45")  # by then it has begun
-            await asyncio.to_thread(stage.restart, "web", kill=True)
-            await reached(early[0], "tick 75")
-            second = asyncio.create_task(read(client, late))
-            parts = [asyncio.to_thread(stage.restart, part) for part in ("status", "web")]
-            await asyncio.gather(first, second, *parts)
-            printed.append(await terminal)
+            await until(lambda: "tick 0 " in early[0].text)
+            with command(stage, "log", "--follow", address.removesuffix("/log")) as printed:
+                await until(lambda: printed.stat().st_size > 0)
+                await asyncio.to_thread(stage.restart, "web", kill=True)
+                await until(lambda: "tick 75 " in early[0].text)
+                second = asyncio.create_task(read(client, late))
+                parts = [asyncio.to_thread(stage.restart, part) for part in ("status", "web")]
+                await asyncio.gather(first, second, *parts)
 
     asyncio.run(asyncio.wait_for(all_readers(), 120))
     stage.yard.drain(worker)
     stored = stage.stored_log().decode()
     assert [line.split()[1] for line in stored.splitlines() if line.startswith("tick ")] == [
-        str(number) for number in range(110)
+        str(number) for number in range(120)
     ]
     for reader in (*early, *late):
         assert reader.text == stored
         assert reader.gaps == 0
         assert reader.state["state"] == "done"
     assert early[0].connections >= 2, "it was cut off"
-    assert printed == [stored]
+    assert (stage.folder / "printed").read_text() == stored
     assert TOKEN not in stored
     assert "ä€😀 ***" in stored
 
@@ -134,7 +142,7 @@ def test_a_broker_that_is_killed_is_at_most_a_gap(stage: Stage, broker_node: Rab
     async def read() -> None:
         async with open_client() as client:
             reading = asyncio.create_task(listen(client, address, reader))
-            await reached(reader, "tick 40")
+            await until(lambda: "tick 40 " in reader.text)
             await asyncio.to_thread(broker_node.kill)
             await asyncio.sleep(5)
             await asyncio.to_thread(broker_node.start)
