@@ -77,17 +77,15 @@ class ArchiveSite:
         """A root tree whose archive is this one, from another."""
         shutil.copyfile(plain, made)
         with tarfile.open(made, "a") as tar:
-            sources = [name for name in tar.getnames() if re.search(r"etc/apt/sources\.list\.d/.", name)]
+            # only what a tree has: the worker's own must have what autopkgtest needs for a pocket
+            sources = [name for name in tar.getnames() if re.search(r"etc/apt/sources\.list($|\.d/.)", name)]
+            assert sources == ["./etc/apt/sources.list"], f"{plain} is of an older form: remove it"
             lines = "".join(
                 f"{kind} [signed-by=/etc/apt/keyrings/sample.asc] {self.url}/mirror {RELEASE} main\n"
                 for kind in ("deb", "deb-src")
             )
             key = (self.folder / "www" / "keys" / self.keys["key"]).read_text()
-            files = {
-                **dict.fromkeys(sources, ""),
-                "./etc/apt/sources.list": lines,
-                "./etc/apt/keyrings/sample.asc": key,
-            }
+            files = {sources[0]: lines, "./etc/apt/keyrings/sample.asc": key}
             for name, text in files.items():
                 info = tarfile.TarInfo(name)
                 info.size, info.mode = len(text), 0o644

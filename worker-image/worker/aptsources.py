@@ -57,15 +57,15 @@ def machine_sources(release: str) -> tuple[AptSource, ...]:
     )
 
 
-def sources_file(sources: tuple[AptSource, ...]) -> str:
-    """The archives with their source packages, a line each.
+def sources_lines(sources: tuple[AptSource, ...]) -> tuple[str, ...]:
+    """The archives with their source packages, a line each, for the tree's /etc/apt/sources.list.
 
     Not in deb822 form: from that, autopkgtest 5.28 derives no pocket, without a word. It takes the release
     from the first line, so a line without a pocket comes first.
     """
     ordered = sorted(sources, key=lambda source: "-" in source.suite)
-    return "".join(
-        f"{kind} {source.uri} {source.suite} {' '.join(source.components)}\n"
+    return tuple(
+        f"{kind} {source.uri} {source.suite} {' '.join(source.components)}"
         for source in ordered
         for kind in ("deb", "deb-src")
     )

@@ -16,7 +16,7 @@ from testyard.queue import QueueName
 from testyard.request import make_request
 from testyard.run import Phase, PhaseTime
 from testyard.settings import Timeouts
-from worker.aptsources import AptSource, sources_file
+from worker.aptsources import AptSource, sources_lines
 from worker.live import LiveReport, LiveSender, Message
 from worker.testbed.account import Account, testbed_account
 from worker.watchdog import Watchdog
@@ -144,18 +144,18 @@ def test_watchdog_ends_a_run_that_takes_too_long_however_much_it_says(tmp_path: 
     assert "long_tests" in caught.value.resolution
 
 
-def test_sources_file() -> None:
+def test_sources_lines() -> None:
     sources = (
         AptSource("http://archive.example.org/debian", "bookworm-updates", ("main",)),
         AptSource("http://archive.example.org/debian", "bookworm", ("contrib", "main")),
     )
-    assert sources_file(sources) == (
-        "deb http://archive.example.org/debian bookworm contrib main\n"
-        "deb-src http://archive.example.org/debian bookworm contrib main\n"
-        "deb http://archive.example.org/debian bookworm-updates main\n"
-        "deb-src http://archive.example.org/debian bookworm-updates main\n"
+    assert sources_lines(sources) == (
+        "deb http://archive.example.org/debian bookworm contrib main",
+        "deb-src http://archive.example.org/debian bookworm contrib main",
+        "deb http://archive.example.org/debian bookworm-updates main",
+        "deb-src http://archive.example.org/debian bookworm-updates main",
     )
-    assert sources_file(()) == ""
+    assert sources_lines(()) == ()
 
 
 ACCOUNTS = {

@@ -67,9 +67,9 @@ class Making:
 
     def mmdebstrap(self, target: str, packages: Sequence[str] = (), hooks: Sequence[str] = ()) -> None:
         """Make a root tree as ``target``, a tar file or a folder. Raises as `run` does."""
-        listed = self.scratch / "mirror.list"
-        listed.write_text(aptsources.sources_file(aptsources.machine_sources(self.release)))
-        listed.chmod(0o644)
+        # as words, not as a file of theirs: so they come into sources.list, which autopkgtest 5.28 needs
+        # to be there for a pocket
+        lines = aptsources.sources_lines(aptsources.machine_sources(self.release))
         apt = (*_APT_OPTIONS, *aptsources.kept_options())
         self.run(
             "mmdebstrap",
@@ -83,7 +83,7 @@ class Making:
             *hooks,
             self.release,
             str(self.place / target),
-            str(self.place / listed.name),
+            *lines,
         )
 
 
