@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """How long a run and its parts may take: the settings' limits, stretched for what is known to be slow.
 
-The factors are those of Ubuntu's worker, which found them by experience; that for emulated processors is
-measured (docs/figures.md).
+The factors are those of Ubuntu's worker, which found them by experience. That for emulated processors is a
+guess on the safe side: a boot, mostly waiting, takes 20 times as long as a namespace.
 """
 
 from __future__ import annotations
