@@ -11,7 +11,8 @@ release=$(. /etc/os-release && echo "$VERSION_CODENAME")
 if [ -z "$(find "$cache/base.tar" -mtime -1 2>/dev/null)" ]; then
     mapfile -t lines < <(apt-get indextargets --format '$(ORIGIN) deb $(REPO_URI) $(RELEASE) $(COMPONENT)' \
         'Created-By: Packages' | sed -n 's/^Debian //p')
-    mmdebstrap --quiet --variant=minbase --include=ca-certificates,git,sudo "$release" "$cache/base.tar" "${lines[@]}"
+    mmdebstrap --quiet --variant=minbase --include=ca-certificates,git,sudo "$release" "$cache/base.part.tar" "${lines[@]}"
+    mv "$cache/base.part.tar" "$cache/base.tar"
 fi
 
 root=$(mktemp -d "$cache/root.XXXXXX")

@@ -127,7 +127,7 @@ def test_who_cannot_wait_for_a_draining_worker_tells_it_again(system: System) ->
 
 def test_cancelled_requests_end_wherever_they_are(system: System) -> None:
     before = len(_results(system))
-    first, second, waiting = [system.request("ty-slow", "--env", "TY_SECONDS=20") for _ in range(3)]
+    first, second, waiting = [system.request("ty-slow", "--env", "TY_SECONDS=30") for _ in range(3)]
     system.wait(lambda: _phase(system, second) == "test", seconds=60, what="two tests run")
     said = [system.cli("cancel", one, "--reason", "not needed") for one in (waiting, first)]
     assert "is cancelled" in said[0]
@@ -138,7 +138,7 @@ def test_cancelled_requests_end_wherever_they_are(system: System) -> None:
     assert "It was cancelled: not needed" in system.get(f"/requests/{first}").text
     assert "cancelled: not needed" in system.cli("show", waiting)
     system.cli("cancel", first, codes=(2,))
-    system.wait(lambda: _nothing_left(system), seconds=60, what="nothing waits or runs")
+    system.wait(lambda: _nothing_left(system), seconds=90, what="nothing waits or runs")
     assert _request(system, second)["state"] == "done"
     assert len(_results(system)) == before + 1
 

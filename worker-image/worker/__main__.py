@@ -98,7 +98,9 @@ def _work(settings: Settings, pool: HostPool) -> None:
         rules=Rules.load(worker.rules),
     )
     loop = WorkerLoop(tools, worker.work_dir / "worker.alive")
-    control = Controller(settings, pool, lambda: loop.reload(read_again(tools)), lambda: loop.draining)
+    control = Controller(
+        settings, tools.store, pool, lambda: loop.reload(read_again(tools)), lambda: loop.draining
+    )
     pool.on_drain = control.drain
     tidier = Tidier(pool)
     signal.signal(signal.SIGTERM, lambda *_: loop.stop() if loop.draining else loop.drain())

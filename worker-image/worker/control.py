@@ -13,9 +13,9 @@ from dataclasses import replace
 
 import testyard
 from testyard import control
-from testyard.adapters.swift import SwiftStore
 from testyard.control import HostReport, Orders, WorkerReport
 from testyard.errors import ResultError, StoreError, TestyardError
+from testyard.ports import Store
 from testyard.settings import Settings
 from worker.hosts import HostPool
 from worker.process import CLEAN_ENVIRONMENT
@@ -35,10 +35,16 @@ class Controller(threading.Thread):
     """
 
     def __init__(
-        self, settings: Settings, pool: HostPool, reload: Callable[[], None], leaving: Callable[[], bool]
+        self,
+        settings: Settings,
+        store: Store,
+        pool: HostPool,
+        reload: Callable[[], None],
+        leaving: Callable[[], bool],
     ) -> None:
         super().__init__(name="control", daemon=True)
         self._settings = settings
+        self._store = store
         self._pool = pool
         self._reload = reload
         self._leaving = leaving
@@ -64,25 +70,24 @@ class Controller(threading.Thread):
 
     def run(self) -> None:
         """Until `stop` is called."""
-        with SwiftStore(self._settings.store) as store:
-            while True:
-                ended = self._ended.wait(0 if self._orders is None else _LOOK)
-                try:
-                    self._write_ours(store)
-                    self._obey(control.orders(store, self._settings.worker.name))
-                    self.heard.set()
-                    self._report(store, ended=ended)
-                except (StoreError, ResultError) as error:
-                    log.warning("orders: %s", error.brief)
-                    self._orders = self._orders or Orders()
-                if ended:
-                    return
+        while True:
+            ended = self._ended.wait(0 if self._orders is None else _LOOK)
+            try:
+                self._write_ours()
+                self._obey(control.orders(self._store, self._settings.worker.name))
+                self.heard.set()
+                self._report(ended=ended)
+            except (StoreError, ResultError) as error:
+                log.warning("orders: %s", error.brief)
+                self._orders = self._orders or Orders()
+            if ended:
+                return
 
-    def _write_ours(self, store: SwiftStore) -> None:
+    def _write_ours(self) -> None:
         with self._lock:
             ours = dict(self._drains)
         for host, reason in ours.items():
-            control.drain(store, self._settings.worker.name, host, reason)
+            control.drain(self._store, self._settings.worker.name, host, reason)
             with self._lock:
                 del self._drains[host]
             self._announce(f"worker {self._settings.worker.name}: host {host} is drained: {reason}")
@@ -106,7 +111,7 @@ class Controller(threading.Thread):
             log.info("the settings were read again")
             self._now = replace(self._now, reload=token, problem="")
 
-    def _report(self, store: SwiftStore, *, ended: bool) -> None:
+    def _report(self, *, ended: bool) -> None:
         hosts = tuple(
             HostReport(
                 state.host.name,
@@ -122,7 +127,7 @@ class Controller(threading.Thread):
         now = replace(self._now, hosts=hosts, leaving=ended or self._leaving())
         if self._said is None or now != replace(self._said, said=now.said) or self._said.due:
             said = replace(now, said=time.time())
-            control.report(store, said)
+            control.report(self._store, said)
             self._said = said
 
     def _announce(self, text: str) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import logging
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import regex
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -91,6 +91,9 @@ class KnownIssue(Rule):
     link: str = Field(default="", pattern=r"^(https?://[^\s<>\"']+)?$")
 
 
+AnyRule = TypeVar("AnyRule", bound=Rule)
+
+
 class RuleFile(BaseModel):
     """``temporary``: tried again. ``failure``: the package's fault. ``known``: told, changes nothing."""
 
@@ -124,17 +127,19 @@ class Rules:
     def judge(self, exit_code: int, log_end: str, package: str, queue: QueueName, *, last: bool) -> Judgement:
         """What a run's exit code means; ``last``: there will be no other attempt."""
         found = (exit_code, log_end, package, queue)
-        known = next((rule for rules in self._files for rule in rules.known if rule.fits(*found)), None)
+        known = _first((rule for rules in self._files for rule in rules.known), found)
         facts = {"known_issue": f"{known.name} {known.link}".strip()} if known else {}
-        failure = next((rule for rules in self._files for rule in rules.failure if rule.fits(*found)), None)
+        failure = _first((rule for rules in self._files for rule in rules.failure), found)
         if failure:
             return Judgement(_FAIL, {**facts, "rule": failure.name})
-        temporary = next(
-            (rule for rules in self._files for rule in rules.temporary if rule.fits(*found)), None
-        )
+        temporary = _first((rule for rules in self._files for rule in rules.temporary), found)
         if temporary is None:
             return Judgement(exit_code, facts)
         return Judgement(_TMPFAIL, {**facts, "rule": temporary.name}, "" if last else temporary.name)
+
+
+def _first(rules: Iterable[AnyRule], found: tuple[int, str, str, QueueName]) -> AnyRule | None:
+    return next((rule for rule in rules if rule.fits(*found)), None)
 
 
 def _read(path: Path) -> RuleFile:
