@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from testyard.adapters.amqp import Publisher
 from testyard.local import supervisor
 from testyard.local.machine import machine_release
 from testyard.local.state import LocalState
+from testyard.local.toml import render_toml
 from testyard.queue import QueueName
 from testyard.request import make_request, new_request_id
 
@@ -71,6 +73,10 @@ class System:
         found = json.loads(self.cli("request", package, "--follow", "--json", *options, codes=(0, 4)))
         run: dict[str, Any] = found["run"]
         return run
+
+    def worker_names(self) -> set[str]:
+        """Workers that have said something."""
+        return {worker["name"] for worker in json.loads(self.cli("worker", "list", "--json"))["workers"]}
 
     def get(self, path: str) -> httpx.Response:
         """A page of the site."""
@@ -130,9 +136,46 @@ def running_system(
         supervisor.down(state)
 
 
+@contextmanager
+def joined_worker(
+    system: System, folder: Path, worker: Mapping[str, Any], *hosts: Mapping[str, Any]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker of its own that joins the system from ``folder``, with its log there; ended afterwards."""
+    given = tomllib.loads(system.state.settings_file.read_text())
+    settings = {"work_dir": str(folder / "work"), "source_dir": str(PACKAGES), **worker}
+    sections = {**{key: given[key] for key in ("broker", "store", "topology")}, "worker": settings}
+    config = folder / "worker.toml"
+    config.touch(mode=0o600)
+    config.write_text(
+        "\n".join([render_toml(sections), *(render_toml({"[worker.hosts]": h}) for h in hosts)])
+    )
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("TESTYARD_")}
+    with (folder / "worker.log").open("wb") as log:
+        joined = subprocess.Popen(
+            [sys.executable, "-m", "testyard", "worker", "run", "--config", str(config)],
+            env=clean,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield joined
+    finally:
+        joined.kill()
+        joined.wait()
+
+
 def body_without_id(package: str, number: int) -> bytes:
     """A body as migration software sends it."""
     return make_request(package, {"triggers": [f"{package}/{number}"]}).body()
 
 
-__all__ = ["PACKAGES", "TREES", "System", "body_without_id", "new_request_id", "running_system"]
+__all__ = [
+    "PACKAGES",
+    "TREES",
+    "System",
+    "body_without_id",
+    "joined_worker",
+    "new_request_id",
+    "running_system",
+]

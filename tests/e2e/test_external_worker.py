@@ -3,55 +3,49 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import subprocess
-import sys
-import tomllib
 from pathlib import Path
 
-from tests.system import PACKAGES, System, running_system
-from testyard.local.toml import render_toml
+import pytest
 
-
-def names(system: System) -> set[str]:
-    found = json.loads(system.cli("worker", "list", "--json"))["workers"]
-    return {worker["name"] for worker in found}
+from tests.lxd import BRIDGE, lxd_server
+from tests.system import TREES, joined_worker, running_system
+from tests.trees import account
 
 
 def test_a_worker_joins_runs_and_leaves(tmp_path: Path) -> None:
-    with running_system(tmp_path / "state", {"testbed": "null"}) as system:
-        given = tomllib.loads(system.state.settings_file.read_text())
-        worker = {
-            "name": "external",
-            "testbed": "null",
-            "work_dir": str(tmp_path / "work"),
-            "source_dir": str(PACKAGES),
-        }
-        config = tmp_path / "worker.toml"
-        config.touch(mode=0o600)
-        config.write_text(
-            render_toml({key: given[key] for key in ("broker", "store", "topology")} | {"worker": worker})
-        )
-        clean = {key: value for key, value in os.environ.items() if not key.startswith("TESTYARD_")}
-        with (tmp_path / "log").open("wb") as log:
-            joined = subprocess.Popen(
-                [sys.executable, "-m", "testyard", "worker", "run", "--config", str(config)],
-                env=clean,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        try:
-            system.wait(lambda: "external" in names(system), seconds=30, what="it is there")
-            (ours,) = names(system) - {"external"}
-            system.cli("worker", "drain", ours, "--reason", "the other one is to run it")
+    settings = {"name": "external", "testbed": "null"}
+    with (
+        running_system(tmp_path / "state", {"testbed": "null"}) as system,
+        joined_worker(system, tmp_path, settings) as joined,
+    ):
+        system.wait(lambda: "external" in system.worker_names(), seconds=30, what="it is there")
+        (ours,) = system.worker_names() - {"external"}
+        system.cli("worker", "drain", ours, "--reason", "the other one is to run it")
+        run = system.run_of("ty-pass")
+        assert (run["worker"]["worker"], run["outcome"]) == ("external", "pass")
+        joined.send_signal(signal.SIGTERM)
+        assert joined.wait(30) == 0
+        assert "leaves when its runs have ended" in system.cli("worker", "list")
+
+
+@pytest.mark.long
+@pytest.mark.root
+@pytest.mark.timeout(900)
+def test_a_worker_with_a_lxd_host_and_another(tmp_path: Path) -> None:
+    settings = {"name": "external", "testbed_user": account().name, "tree_dir": str(TREES)}
+    with lxd_server() as lxd, running_system(tmp_path / "state", {"testbed": "null"}) as system:
+        machines = {"name": "machines", "testbed": "lxd", "address": lxd.address, "subnet": f"{BRIDGE}/24"}
+        with joined_worker(system, tmp_path, settings, machines, {"name": "here", "testbed": "chroot"}):
+            system.wait(lambda: "external" in system.worker_names(), seconds=30, what="it is there")
+            (ours,) = system.worker_names() - {"external"}
+            system.cli("worker", "drain", ours)
+            system.cli("worker", "drain", "external", "here")
             run = system.run_of("ty-pass")
-            assert (run["worker"]["worker"], run["outcome"]) == ("external", "pass")
-            joined.send_signal(signal.SIGTERM)
-            assert joined.wait(30) == 0
-            assert "leaves when its runs have ended" in system.cli("worker", "list")
-        finally:
-            joined.kill()
-            joined.wait()
+            assert (run["outcome"], run["worker"]["host"]) == ("pass", "machines")
+            assert run["worker"]["testbed"] == "lxd"
+            assert lxd.instances() == {}
+            system.cli("worker", "resume", "external", "here")
+            system.cli("worker", "drain", "external", "machines")
+            run = system.run_of("ty-pass")
+            assert (run["outcome"], run["worker"]["testbed"]) == ("pass", "chroot")
