@@ -118,6 +118,18 @@ def test_another_attempt_is_made_on_another_host(two_hosts: Yard, tmp_path: Path
     assert "(host two, rule testbed)" in yard.log
 
 
+def test_two_attempts_do_not_wait_for_each_others_slot(two_hosts: Yard, tmp_path: Path) -> None:
+    yard = two_hosts
+    yard.hosts = [{"name": name, "testbed": "null"} for name in ("one", "two")]
+    yard.settings["worker"]["retry_pause"] = 2
+    for number in range(2):
+        yard.publish(body_of("ty-moody", env=[f"TY_COUNT={tmp_path / str(number)}"]))
+    worker = yard.worker()
+    yard.wait(lambda: len(yard.completions()) == 2, "both are done", seconds=90)
+    yard.drain(worker)
+    assert [(one.exit_code, one.worker["attempts"]) for one in yard.results()] == [(0, "2")] * 2
+
+
 def test_a_bad_host_is_drained_and_told_of(two_hosts: Yard) -> None:
     yard, told = two_hosts, two_hosts.folder / "told"
     sources = yard.folder / "sources"

@@ -48,9 +48,9 @@ class Taker:
         self._running: deque[int] = deque()
         turns = Turns(QUEUES, shares)
         self.elsewhere = elsewhere
-        self.intake = Intake(
-            self.channel, QUEUES, turns, lambda _: slots - self.elsewhere - len(self._running), self._arrived
-        )
+        self.full: set[QueueName] = set()
+        self._slots = slots
+        self.intake = Intake(self.channel, QUEUES, turns, self._room, self._arrived)
         self.intake.start()
 
     def _arrived(
@@ -60,6 +60,9 @@ class Taker:
         self.redelivered += bool(method.redelivered)
         self._running.append(int(method.delivery_tag or 0))
         self.most = max(self.most, len(self._running))
+
+    def _room(self, queue: QueueName) -> int:
+        return 0 if queue in self.full else self._slots - self.elsewhere - len(self._running)
 
     def hear(self, seconds: float = 0.01) -> None:
         self.connection.process_data_events(time_limit=seconds)
@@ -185,3 +188,22 @@ def test_one_that_has_stopped_takes_no_more(rabbit: Rabbit, taker: Callable[...,
     for _ in range(5):
         one.hear(0.1)
     assert one.taken == [UBUNTU]
+
+
+def test_a_queue_whose_hosts_are_full_brings_no_flood(rabbit: Rabbit, taker: Callable[..., Taker]) -> None:
+    publish(rabbit, ubuntu=30, huge=30)
+    one = taker(2)
+    for queue in (UBUNTU, HUGE, ARM_HUGE):
+        one.full = {queue}  # what was asked for is on its way
+        for _ in range(5):
+            one.hear()
+        one.end_one()
+        one.end_one()
+    one.full = set(QUEUES)
+    for _ in range(5):
+        one.hear()
+        one.end_one()
+    one.full = set()
+    run(one, until=60)
+    assert one.most <= 3  # one may come for a slot that another attempt has taken just then
+    assert one.redelivered <= 3

@@ -113,6 +113,7 @@ def _work(settings: Settings, pool: HostPool) -> None:
         loop.run()
     tidier.stop()
     control.stop()
+    tools.keeper.close()
     sender.finish(timeout=5)
 
 
@@ -125,7 +126,7 @@ def read_again(tools: Tools) -> Tools:
     for key in ("broker", "store"):
         if getattr(found, key) != getattr(old, key):
             raise SettingsError(f"{key}: a change needs a new start of the worker")
-    for key in ("name", "work_dir", "metrics_host", "metrics_port"):
+    for key in ("name", "work_dir", "metrics_host", "metrics_port", "host_failures", "announce"):
         if getattr(found.worker, key) != getattr(old.worker, key):
             raise SettingsError(f"worker.{key}: a change needs a new start of the worker")
     hosts, rules = make_hosts(found.worker), Rules.load(found.worker.rules)

@@ -97,13 +97,19 @@ class Attempts:
             pause(seconds)
 
     def _find_host(self, pause: Callable[[float], None], tried: frozenset[str], *, vm: bool) -> None:
-        """Sit on a host that was not tried if there is one. Raises CancelledRun if all are drained."""
+        """Sit on a host that was not tried if one has a free slot; else stay.
+
+        Who waited for another's slot might be waited for by that one. Raises CancelledRun if all are
+        drained.
+        """
         pool = self.tools.pool
+        suits = partial(_suits, frozenset[str](), vm)
         while True:
-            avoided = tried if self._untried(tried, vm=vm) else frozenset[str]()
-            if pool.move(self.seat, self.queue, partial(_suits, avoided, vm)):
+            if pool.move(self.seat, self.queue, partial(_suits, tried, vm)):
                 return
-            if not pool.could(self.queue, partial(_suits, frozenset[str](), vm)):
+            if pool.move(self.seat, self.queue, suits):
+                return
+            if not pool.could(self.queue, suits):
                 raise CancelledRun("the hosts that it could run on are drained")
             pause(_LOOK)
 

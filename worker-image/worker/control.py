@@ -80,6 +80,9 @@ class Controller(threading.Thread):
             except (StoreError, ResultError) as error:
                 log.warning("orders: %s", error.brief)
                 self._orders = self._orders or Orders()
+            except Exception:  # the outermost place: a bug must not leave the worker deaf
+                log.exception("orders: a bug")
+                self._orders = self._orders or Orders()
             if ended:
                 return
 

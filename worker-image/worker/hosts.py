@@ -71,6 +71,7 @@ class HostPool:
 
     def __init__(self, hosts: Iterable[Host], *, failures: int, on_drain: OnDrain = lambda *_: None) -> None:
         self._rows = {host.name: _Row(host) for host in hosts}
+        self._known = dict(self._rows)  # also those that a reload took away: runs may go on there
         self._failures = failures
         self.on_drain = on_drain
         self._lock = threading.Lock()
@@ -78,12 +79,11 @@ class HostPool:
     def replace(self, hosts: Iterable[Host]) -> None:
         """Other hosts from now on; one of the same name keeps what it knows of its runs."""
         with self._lock:
-            old = self._rows
-            self._rows = {}
+            rows = {}
             for host in hosts:
-                row = old.get(host.name, _Row(host))
+                row = rows[host.name] = self._known.setdefault(host.name, _Row(host))
                 row.host = host
-                self._rows[host.name] = row
+            self._rows = rows
 
     def states(self) -> tuple[HostState, ...]:
         """Every host."""
@@ -94,7 +94,8 @@ class HostPool:
         """Queues that compete for hosts, together; those that no host serves are in none."""
         found: list[tuple[set[str], list[QueueName]]] = []
         for queue in queues:
-            names = {row.host.name for row in self._serving(queue)}
+            with self._lock:
+                names = {row.host.name for row in self._serving(queue)}
             together = [queue]
             for group in [group for group in found if group[0] & names]:
                 found.remove(group)
@@ -175,9 +176,7 @@ class HostPool:
         return Seat(row.host)
 
     def _leave(self, seat: Seat) -> None:
-        row = self._rows.get(seat.host.name)
-        if row is not None:  # else a reload took the host away meanwhile
-            row.busy = max(0, row.busy - 1)
+        self._known[seat.host.name].busy -= 1
 
     def _is_drained(self, host: Host) -> bool:
         row = self._rows.get(host.name)

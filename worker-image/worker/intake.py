@@ -3,8 +3,9 @@
 
 While slots are free and nothing waits, it listens to all queues: what comes is here at once. When the
 slots were all in use, each one that gets free is for the queue whose turn it is (`worker.turns`).
-A worker never holds what it cannot run, and sends nothing back: a message that was sent back is
-marked as redelivered, and for a body without an id that mark decides which request it is.
+A worker takes no more than it can run, and sends nothing back unless it is told to stop, to reload or to
+drain its last host: a message that was sent back is marked as redelivered, and for a body without an id
+that mark decides which request it is.
 """
 
 from __future__ import annotations
@@ -79,21 +80,21 @@ class Intake:
     def _admit(self) -> None:
         """Say what may come next."""
         able = tuple(queue for queue in self._queues if self._room(queue) > 0)
-        if not able:
+        full = set(self._tags).difference(able)
+        if not able or (full and self._coming > 0):
             self._shut()
         elif self._open and self._coming > 0:
-            self._leave(set(self._tags).difference(able))
             self._listen(able)
         else:
             self._choose(able)
 
     def _shut(self) -> None:
-        """Nothing may come: all slots are in use, or the hosts are drained."""
-        if self._coming > 0 or not self.held:  # a limit of 0 would be none at all
-            self._leave(self._tags)
-        self._coming = 0
+        """Let nothing more come until the next look; what is on its way arrives meanwhile."""
         if self.held:
             self._limit(self.held)
+        else:  # a limit of 0 would be none at all
+            self._leave(self._tags)
+        self._coming = 0
 
     def _choose(self, able: tuple[QueueName, ...]) -> None:
         queue = self._turns.choose(lambda queue: queue in able and self._waits(queue))
@@ -105,7 +106,7 @@ class Intake:
 
     def _listen(self, wanted: Iterable[QueueName]) -> None:
         """Have as many come as there is room for, whatever queue they are from; one if others wait."""
-        self._coming = min(self._room(queue) for queue in {*self._tags, *wanted}) if self._open else 1
+        self._coming = min(self._room(queue) for queue in wanted) if self._open else 1
         self._limit(self.held + self._coming)
         for queue in wanted:
             if queue not in self._tags:
@@ -124,7 +125,7 @@ class Intake:
         if not self._open:  # else nothing else waited, and nobody was passed over
             self._turns.took(queue)
         self._on_message(queue, method, properties, body)
-        if self.listening and self._coming <= 0:
+        if self.listening and not self._coming:
             self._admit()
 
     def _waits(self, queue: QueueName) -> bool:

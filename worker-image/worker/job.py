@@ -13,18 +13,19 @@ import threading
 from contextlib import suppress
 from enum import Enum
 
-from testyard.errors import CancelledRun, RequestError, StoreError
+from testyard.errors import CancelledRun, RequestError, ResultError, StoreError
 from testyard.event import EVENTS_EXCHANGE, Event, EventKind
+from testyard.ports import Store
 from testyard.queue import QueueName
 from testyard.request import TestRequest
 from worker.attempts import Attempts
-from worker.claim import ClaimBook, ClaimState, Identity, identify
+from worker.claim import Claim, ClaimBook, ClaimState, Identity, identify
 from worker.delivery import Delivery
 from worker.hosts import Seat
 from worker.insist import Insistence
 from worker.lease import LeaseKeeper
 from worker.live import LiveReport, Message
-from worker.publish import remove_unfinished
+from worker.publish import remove_unfinished, stored_result
 from worker.storing import Storing
 from worker.tools import Tools
 
@@ -140,13 +141,14 @@ class Job:
             with lease, attempts.made(self._insist.pause) as bundle:
                 result = storing.publish(lease, bundle)
         except CancelledRun as stopped:
-            if lease.reason is None:
+            # a result that is stored stays; who takes the request next tells of it
+            if lease.reason is None or not _removed(storing.store, lease.claim):
                 self._give_back(book, identity.key, lease, report, stopped.brief)
                 raise
-            with suppress(StoreError):  # what a lost turn left
-                remove_unfinished(storing.store, lease.claim)
             return self._cancel(claim.request_id, lease.reason, report)
         except RequestError as error:  # it took a look at its archives to know
+            with suppress(StoreError):  # it may be sent again, and no worker died of it
+                book.renew(identity.key, lease.claim, state=ClaimState.RETURNED)
             return self._park(error, claim.request_id)
         except Exception:
             # not the request's fault: nobody is to count it as a worker that died of it
@@ -184,3 +186,14 @@ class Job:
             if standing is None or standing.state is ClaimState.DONE or standing.void(book.lease):
                 return found
             self._insist.pause(_POLL)
+
+
+def _removed(store: Store, claim: Claim) -> bool:
+    """Remove what an unfinished upload left. False, and nothing is removed, if it may be finished."""
+    try:
+        if claim.state is ClaimState.DONE or stored_result(store, claim) is not None:
+            return False
+        remove_unfinished(store, claim)
+    except (StoreError, ResultError):
+        return False
+    return True

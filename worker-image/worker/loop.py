@@ -69,6 +69,7 @@ class WorkerLoop:
         self._alive = alive
         self._jobs: dict[threading.Thread, Job] = {}
         self._settled: queue.Queue[tuple[Delivery, Seat | None, Settlement]] = queue.Queue()
+        self._unseated: list[tuple[Delivery, QueueName]] = []
         self._lines: dict[int, _Line] = {}
         self._numbers = count(1)
         self._beaten = 0.0
@@ -118,10 +119,12 @@ class WorkerLoop:
         url = self._tools.settings.broker.url.get_secret_value()
         with connect(url) as connection:
             self._lines.clear()
+            self._unseated.clear()  # they were the lost connection's
             self._open_lines(connection)
             notify("READY=1")
             while not self._over():
                 connection.process_data_events(time_limit=_TICK)
+                self._seat_all()
                 self._settle()
                 self._forget_closed_lines()
                 if not self._new_tools.empty():
@@ -140,7 +143,8 @@ class WorkerLoop:
 
     def _open_lines(self, connection: pika.BlockingConnection) -> None:
         queues = self._tools.settings.topology.queues()
-        declare_topology(connection.channel(), queues)
+        with connection.channel() as channel:
+            declare_topology(channel, queues)
         groups = self._tools.pool.groups(queues)
         for group in () if self._draining.is_set() else groups:
             line = _Line(connection, next(self._numbers), group, self._tools, self._on_message)
@@ -175,14 +179,24 @@ class WorkerLoop:
             message_id=properties.message_id,
             headers=properties.headers,
         )
-        seat = self._tools.pool.take(queue)
-        if seat is None:  # its host was drained, or given to another run, while it was on its way
-            self._settled.put((delivery, None, Settlement.RETURN))
-            return
+        self._unseated.append((delivery, queue))
+        self._seat_all()
+
+    def _seat_all(self) -> None:
+        """Begin what has arrived: at once, unless another attempt or a drain took its slot meanwhile."""
+        for delivery, place in tuple(self._unseated):
+            seat = self._tools.pool.take(place)
+            if seat is not None:
+                self._unseated.remove((delivery, place))
+                self._begin(delivery, place, seat)
+            elif self._draining.is_set() or not self._tools.pool.could(place, lambda _: True):
+                self._unseated.remove((delivery, place))
+                self._settled.put((delivery, None, Settlement.RETURN))
+
+    def _begin(self, delivery: Delivery, place: QueueName, seat: Seat) -> None:
         job = Job(delivery, seat, self._tools)
-        thread = threading.Thread(
-            target=self._perform, args=(job, delivery, seat), name=f"job-{queue}-{delivery.tag}"
-        )
+        name = f"job-{place}-{delivery.tag}"
+        thread = threading.Thread(target=self._perform, args=(job, delivery, seat), name=name)
         self._jobs[thread] = job
         thread.start()
 

@@ -61,3 +61,5 @@ def _tidy(host: Host) -> None:
         host.testbed.tidy(lambda text: log.info("host %s: %s", host.name, text))
     except TestbedError as error:
         log.warning("host %s: what dead workers left could not be removed: %s", host.name, error.brief)
+    except Exception:  # the outermost place: other hosts are to be tidied, and this one in an hour
+        log.exception("host %s: a bug", host.name)
