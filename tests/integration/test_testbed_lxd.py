@@ -24,7 +24,7 @@ from tests.testbeds import prepared, ran, started
 from tests.trees import account
 from testyard.errors import LastingTestbedError, TestbedError
 from testyard.local.machine import machine_architecture, machine_release
-from worker.testbed.lxd import LxdTestbed
+from worker.testbed.lxd import LxdProcess, LxdTestbed
 from worker.testbed.lxd_images import ContainerRecipe
 from worker.testbed.network import own_addresses
 from worker.testbed.recipe import Making
@@ -93,6 +93,27 @@ def test_a_living_run_is_kept_and_a_killed_one_is_gone(lxd: Lxd, testbed: LxdTes
         assert set(lxd.instances()) == {name}
         run.process.kill()
         run.end()
+    assert lxd.instances() == {}
+
+
+class Ended:
+    """What a run needs beside its own processes, ended before it."""
+
+    def end(self) -> str:
+        return "the network ended"
+
+
+def test_an_instance_is_gone_also_when_its_run_ended_in_an_error(
+    lxd: Lxd, testbed: LxdTestbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared(testbed)
+    with started(testbed, tmp_path, "ty-slow", "--env=TY_SECONDS=600") as run:
+        run.until("second 1")
+        assert isinstance(run.process, LxdProcess)
+        monkeypatch.setattr(run.process._run, "_helpers", (Ended(),))
+        run.process.kill()
+        with pytest.raises(TestbedError, match="the network ended"):
+            run.end()
     assert lxd.instances() == {}
 
 

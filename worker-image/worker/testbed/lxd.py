@@ -78,11 +78,12 @@ class LxdProcess:
     def wait(self) -> int:
         """See `Process`."""
         try:
-            status = self._run.wait()
-            self._remove()
+            return self._run.wait()
         finally:
-            self._owner.end(self._token)
-        return status
+            try:
+                self._remove()
+            finally:
+                self._owner.end(self._token)
 
     def kill(self) -> None:
         """See `Process`."""
