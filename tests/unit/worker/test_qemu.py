@@ -68,6 +68,17 @@ def test_big_machines_are_bigger_and_more_than_there_is_is_a_problem(tmp_path: P
     assert {"--cpus=2", "--ram-size=4096"} <= set(big)
 
 
+def test_images_of_another_size_or_kernel_are_others(tmp_path: Path) -> None:
+    recipes = (ImageRecipe(20), ImageRecipe(40), ImageRecipe(20, "linux-image-6.1"), ImageRecipe(20, "linux-2"))
+    caches = [TreeCache(tmp_path, ours(), 86400, recipe) for recipe in recipes]
+    assert [cache.path("sid", "amd64").name for cache in caches] == [
+        "sid-amd64-20G.vm",
+        "sid-amd64-40G.vm",
+        "sid-amd64-20G-linux-image-6.1.vm",
+        "sid-amd64-20G-linux-2.vm",
+    ]
+
+
 def test_without_the_device_processors_are_emulated(tmp_path: Path) -> None:
     found = machines(tmp_path, device=tmp_path / "nosuch")
     assert found.name == "qemu/tcg"

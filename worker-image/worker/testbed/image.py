@@ -116,7 +116,11 @@ class ImageRecipe:
     disk: int
     kernel: str = ""
     what: str = "image"
-    suffix: str = ".vm"
+
+    @property
+    def suffix(self) -> str:
+        """Says what shapes the image: hosts of one machine that differ in it have images of their own."""
+        return f"-{self.disk}G{f'-{self.kernel}' if self.kernel else ''}.vm"
 
     def make(self, making: Making) -> Path:
         """See `Recipe`; takes 40 s to 2 minutes."""

@@ -131,7 +131,7 @@ class QemuTestbed:
 
     def _no_kvm(self) -> str:
         """Why processors must be emulated; empty if they need not be."""
-        kernels = sorted(self.images.folder.glob(f"*-{self.architecture}.vm/{image.KERNEL}"))
+        kernels = sorted(self.images.folder.glob(f"*-{self.architecture}-*.vm/{image.KERNEL}"))
         return self.kvm.problem(kernels[0] if kernels else None, image.kind_of(self.architecture))
 
     def _memory(self) -> tuple[Problem, ...]:
