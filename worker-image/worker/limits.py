@@ -13,8 +13,9 @@ from types import MappingProxyType
 from testyard.settings import Timeouts
 from worker.packagelists import PackageList
 
-#: Emulated or slow machines, by architecture or kind of testbed: everything takes longer there.
-_SLOW = MappingProxyType({"riscv64": 4, "qemu/tcg": 10})
+#: Emulated or slow machines, by architecture or kind of testbed: everything takes longer there. Until the
+#: first run on a host with machines it is not known whether they are emulated: "qemu".
+_SLOW = MappingProxyType({"riscv64": 4, "qemu/tcg": 10, "qemu": 10})
 
 
 def limits_for(base: Timeouts, architecture: str, lists: Set[PackageList], testbed: str = "") -> Timeouts:

@@ -7,12 +7,18 @@ import json
 import os
 import subprocess
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from testyard.errors import LastingTestbedError
 from testyard.hosts import QemuHost
+from testyard.settings import Timeouts
+from worker import process
+from worker.limits import limits_for
 from worker.testbed.account import Account
 from worker.testbed.image import KINDS, ImageRecipe, kind_of, machine_config
 from worker.testbed.kvm import Kvm
@@ -69,8 +75,8 @@ def test_big_machines_are_bigger_and_more_than_there_is_is_a_problem(tmp_path: P
 
 
 def test_images_of_another_size_or_kernel_are_others(tmp_path: Path) -> None:
-    recipes = (ImageRecipe(20), ImageRecipe(40), ImageRecipe(20, "linux-image-6.1"), ImageRecipe(20, "linux-2"))
-    caches = [TreeCache(tmp_path, ours(), 86400, recipe) for recipe in recipes]
+    shapes = ((20, ""), (40, ""), (20, "linux-image-6.1"), (20, "linux-2"))
+    caches = [TreeCache(tmp_path, ours(), 86400, ImageRecipe(*shape)) for shape in shapes]
     assert [cache.path("sid", "amd64").name for cache in caches] == [
         "sid-amd64-20G.vm",
         "sid-amd64-40G.vm",
@@ -91,15 +97,62 @@ def test_a_device_alone_proves_nothing(tmp_path: Path) -> None:
     device = tmp_path / "kvm"
     device.touch()
     kvm = Kvm(tmp_path, ours(), device)
-    assert kvm.problem(None, AMD64) == "not tried yet: there is no image"
+    assert kvm.known is None
     kernel = tmp_path / "kernel"
     kernel.write_bytes(b"no kernel")
     began = time.monotonic()
-    said = kvm.problem(kernel, AMD64)
+    said = kvm.problem(kernel, AMD64, lambda: False)
     assert said.startswith("it booted no kernel: ")
     assert time.monotonic() - began < 12
     kept = json.loads((tmp_path / "kvm.json").read_text())
-    assert kept["problem"] == said
+    assert kept["problem"] == said == kvm.known == Kvm(tmp_path, ours(), device).known
+
+
+@pytest.fixture
+def programs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The emulators that were started, and other commands; they do run."""
+    found: list[str] = []
+    run = process.run
+
+    def noted(command: Sequence[str], **more: Any) -> str:
+        found.append(next((word for word in command if word.startswith("qemu-system-")), "another"))
+        return run(command, **more)
+
+    monkeypatch.setattr(process, "run", noted)
+    return found
+
+
+def test_its_name_and_its_problems_boot_nothing(tmp_path: Path, programs: list[str]) -> None:
+    device, kernel = tmp_path / "kvm", tmp_path / "sid-amd64-20G.vm" / "kernel"
+    device.touch()
+    kernel.parent.mkdir()
+    kernel.write_bytes(b"no kernel")
+    found = machines(tmp_path, device=device, emulate=False)
+    assert (found.name, programs) == ("qemu", [])
+    assert not [problem for problem in found.problems() if "KVM" in problem.what]
+    assert "qemu-system-x86_64" not in programs
+    said = found.kvm.problem(kernel, AMD64, lambda: False)
+    assert programs.count("qemu-system-x86_64") == 1
+    (problem,) = (problem for problem in found.problems() if "KVM" in problem.what)
+    assert problem.what == f"no KVM: {said}"
+    programs.clear()
+    assert (found.name, machines(tmp_path, device=device).name, programs) == ("qemu/tcg", "qemu/tcg", [])
+
+
+def test_until_it_is_known_limits_are_those_of_emulated_machines() -> None:
+    unknown, emulated = (limits_for(Timeouts(), "amd64", set(), kind) for kind in ("qemu", "qemu/tcg"))
+    assert unknown == emulated
+
+
+def test_of_several_that_ask_at_once_one_tries(tmp_path: Path, programs: list[str]) -> None:
+    device, kernel = tmp_path / "kvm", tmp_path / "kernel"
+    device.touch()
+    kernel.write_bytes(b"no kernel")
+    asked = [Kvm(tmp_path, ours(), device) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        said = set(pool.map(lambda kvm: kvm.problem(kernel, AMD64, lambda: False), asked))
+    assert len(said) == 1
+    assert programs.count("qemu-system-x86_64") == 1
 
 
 def test_what_was_found_holds_until_the_next_boot(tmp_path: Path) -> None:
@@ -116,5 +169,5 @@ def test_what_was_found_holds_until_the_next_boot(tmp_path: Path) -> None:
         ("no object", False),
     ):
         (tmp_path / "kvm.json").write_text(json.dumps(kept))
-        answer = kvm.problem(kernel, AMD64)
+        answer = kvm.problem(kernel, AMD64, lambda: False)
         assert answer.startswith("it booted no kernel: ") == (not known), kept

@@ -52,8 +52,11 @@ class QemuTestbed:
 
     @property
     def name(self) -> str:
-        """See `Testbed`; says how processors are made."""
-        return "qemu/tcg" if self._no_kvm() else "qemu/kvm"
+        """See `Testbed`; says how processors are made, once a run has found that out."""
+        problem = self.kvm.known
+        if problem is None:
+            return "qemu"
+        return "qemu/tcg" if problem else "qemu/kvm"
 
     def problems(self) -> tuple[Problem, ...]:
         """See `Testbed`."""
@@ -65,7 +68,7 @@ class QemuTestbed:
         found = (*missing_programs(programs), *user_namespaces(self.account), *tun_device(), *self._memory())
         if found or self.host.emulate:
             return found
-        reason = self._no_kvm()
+        reason = self.kvm.barred() or self.kvm.known
         mend = "let KVM boot guests, or set emulate = true for this host: tests take about ten times as long"
         return (Problem(f"no KVM: {reason}", mend),) if reason else ()
 
@@ -83,8 +86,8 @@ class QemuTestbed:
             )
         if not self.images.fresh(release, architecture):
             note(f"making an image for {release} {architecture}; this takes 40 s to 2 minutes, once a day")
-        self.images.get(release, architecture, cancelled)
-        if reason := self._no_kvm():
+        kernel = self.images.get(release, architecture, cancelled) / image.KERNEL
+        if reason := self.kvm.problem(kernel, image.kind_of(architecture), cancelled):
             if not self.host.emulate:
                 raise LastingTestbedError(
                     f"no KVM: {reason}", resolution="Set emulate = true for this host if it may take longer."
@@ -94,7 +97,7 @@ class QemuTestbed:
     def start(self, workspace: Workspace, command: Command, cancelled: Callable[[], bool]) -> Process:
         """See `Testbed`."""
         box = make_box(self.account, workspace)
-        emulated = bool(self._no_kvm())
+        emulated = self.kvm.known != ""
         (box / _RUNNER.name).write_text(f"#!{PYTHON[0]}\n{_RUNNER.read_text()}")
         (box / _RUNNER.name).chmod(0o755)
         sources = local_sources(self.source_dir, command)
@@ -128,11 +131,6 @@ class QemuTestbed:
             f"--qemu-options=-readconfig {image.PLACE / image.MACHINE} -cpu max",
             str(image.PLACE / image.DISK),
         )
-
-    def _no_kvm(self) -> str:
-        """Why processors must be emulated; empty if they need not be."""
-        kernels = sorted(self.images.folder.glob(f"*-{self.architecture}-*.vm/{image.KERNEL}"))
-        return self.kvm.problem(kernels[0] if kernels else None, image.kind_of(self.architecture))
 
     def _memory(self) -> tuple[Problem, ...]:
         has = int(Path("/proc/meminfo").read_text().split()[1]) // 1024
