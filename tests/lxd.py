@@ -96,12 +96,13 @@ class Lxd:
         return ["nsenter", f"--net={self.folder / 'net'}", *words]
 
     def testbed(
-        self, work: Path, *, name: str = "lxd-1", worker: str = "worker-1", **more: Any
+        self, work: Path, *, name: str = "lxd-1", worker: str = "worker-1", processes: int = 4096, **more: Any
     ) -> LxdTestbed:
         """A testbed of a worker whose folder is ``work``."""
         settings = Worker(
-            name=worker, work_dir=work, tree_dir=TREES, source_dir=PACKAGES, testbed_user=account().name
-        )
+            name=worker, work_dir=work, tree_dir=TREES, source_dir=PACKAGES, testbed_user=account().name,
+            max_processes=processes,
+        )  # fmt: skip
         known = {"address": self.address, "subnet": f"{BRIDGE}/24", "slots": 2, **more}
         known |= {"architectures": (machine_architecture(),), "releases": (machine_release(),), **more}
         return lxd_testbed(LxdHost(name=name, **known), settings, account())

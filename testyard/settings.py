@@ -151,7 +151,9 @@ class Worker(Section):
         default=("riscv64",), description="architectures whose testbeds have no internet"
     )
     max_processes: int = Field(
-        default=4096, ge=100, description="processes and threads of one run; in an unshare testbed"
+        default=4096,
+        ge=100,
+        description="processes and threads of one run; not in virtual machines",
     )
     max_log_bytes: int = Field(default=200 * 1024 * 1024, description="the log is cut beyond this size")
     metrics_host: str = Field(default="127.0.0.1", description="address that figures are served on")

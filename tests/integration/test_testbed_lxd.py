@@ -96,6 +96,19 @@ def test_a_living_run_is_kept_and_a_killed_one_is_gone(lxd: Lxd, testbed: LxdTes
     assert lxd.instances() == {}
 
 
+def test_one_that_forks_for_ever_gets_so_many_processes(lxd: Lxd, tmp_path: Path) -> None:
+    testbed = lxd.testbed(tmp_path / "work", processes=100)
+    prepared(testbed)
+    with started(testbed, tmp_path, "ty-forks", "--env=TY_MOST=400") as run:
+        run.until("no more than")
+        (name,) = lxd.instances()
+        assert lxd.instances()[name]["limits.processes"] == "200"
+        run.process.kill()
+        run.end()
+    (most,) = re.findall(r"no more than (\d+)", run.said)
+    assert 100 <= int(most) < 200, run.said
+
+
 class Ended:
     """What a run needs beside its own processes, ended before it."""
 

@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 
 #: Seconds for an answer while only problems are looked for.
 _SOON = 4.0
+#: Processes and threads of a container beside a run's own: systemd and its services, autopkgtest's commands.
+#: Debian 12's has 12.
+_OF_THE_SYSTEM = 100
 #: Status of an instance's name option, in autopkgtest newer than Debian 12's.
 _NAME = "--name"
 _PROGRAMS = {
@@ -108,6 +111,7 @@ class LxdTestbed:
     fence: Fence
     owner: Owner
     source_dir: Path | None
+    max_processes: int
     name: str = "lxd"
     disposable: bool = True
 
@@ -176,6 +180,8 @@ class LxdTestbed:
         small = (host.cpus, host.memory, host.disk)
         cpus, memory, disk = (host.big_cpus, host.big_memory, host.big_disk) if command.big else small
         profiles = (*host.profiles, self.fence.profile)
+        # of a virtual machine's processes the server knows nothing, and refuses the key
+        most = () if vm else ("-c", f"limits.processes={self.max_processes + _OF_THE_SYSTEM}")
         named = (_NAME, f"testyard-{token}") if _knows_names() else ()
         return (
             *("-r", REMOTE),
@@ -183,7 +189,7 @@ class LxdTestbed:
             *named,
             f"{REMOTE}:{self.images.alias(command.release, command.architecture, vm=vm)}",
             *(word for profile in profiles for word in ("-p", profile)),
-            *("-c", f"limits.cpu={cpus}", "-c", f"limits.memory={memory}MiB"),
+            *("-c", f"limits.cpu={cpus}", "-c", f"limits.memory={memory}MiB", *most),
             *("-d", f"root,size={disk}GiB"),
         )
 
@@ -216,7 +222,7 @@ def lxd_testbed(host: LxdHost, settings: Worker, account: Account) -> LxdTestbed
             resolution="See to worker.work_dir.",
         ) from error
     images = LxdImages(host, server, trees)
-    return LxdTestbed(host, server, images, Fence(host), owned, settings.source_dir)
+    return LxdTestbed(host, server, images, Fence(host), owned, settings.source_dir, settings.max_processes)
 
 
 def _of_server(client: pylxd.Client, host: LxdHost) -> tuple[Problem, ...]:
