@@ -75,7 +75,6 @@ def test_two_slots_at_the_same_time_on_a_server_that_a_token_joined(
     assert lxd.instances() == {}
     key = tmp_path / "work" / "lxd" / "lxd-1" / "client.key"
     assert key.stat().st_mode & 0o777 == 0o600
-    assert "PRIVATE" not in log
 
 
 def test_a_living_run_is_kept_and_a_killed_one_is_gone(lxd: Lxd, testbed: LxdTestbed, tmp_path: Path) -> None:
@@ -200,7 +199,6 @@ def test_nothing_of_the_server_s_machine_is_reached(lxd: Lxd, testbed: LxdTestbe
         assert heard() == sorted(f"{kind} {a}" for kind in ("tcp", "udp") for a in addresses), outside.stdout
         variables = (f"--env=TY_TARGETS={','.join(targets)}", f"--setup-commands={update}")
         exit_code, said = ran(testbed, tmp_path, "ty-knock", *variables)
-        assert exit_code == 0, said
         assert exit_code == 0, said
         assert "ARCHIVE REACHED" in said
         closed = re.findall(r"^closed (tcp|udp) (\S+)", said, re.MULTILINE)
