@@ -28,6 +28,7 @@ from testyard.local.machine import machine_architecture, machine_release
 from testyard.local.ports import free_ports
 from testyard.settings import Worker
 from worker.testbed.lxd import LxdTestbed, lxd_testbed
+from worker.testbed.owners import Owners
 
 BRIDGE = "10.99.77.1"
 #: A second address of that machine; the first is this machine's own, which pasta copies.
@@ -96,16 +97,17 @@ class Lxd:
         return ["nsenter", f"--net={self.folder / 'net'}", *words]
 
     def testbed(
-        self, work: Path, *, name: str = "lxd-1", worker: str = "worker-1", processes: int = 4096, **more: Any
-    ) -> LxdTestbed:
-        """A testbed of a worker whose folder is ``work``."""
+        self, work: Path, *, name: str = "lxd-1", worker: str = "worker-1", processes: int = 4096,
+        owners: Owners | None = None, **more: Any,
+    ) -> LxdTestbed:  # fmt: skip
+        """A testbed of a worker whose folder is ``work``; with ``owners``, after a reload of it."""
         settings = Worker(
             name=worker, work_dir=work, tree_dir=TREES, source_dir=PACKAGES, testbed_user=account().name,
             max_processes=processes,
         )  # fmt: skip
         known = {"address": self.address, "subnet": f"{BRIDGE}/24", "slots": 2, **more}
         known |= {"architectures": (machine_architecture(),), "releases": (machine_release(),), **more}
-        return lxd_testbed(LxdHost(name=name, **known), settings, account())
+        return lxd_testbed(LxdHost(name=name, **known), settings, account(), owners or Owners())
 
     @contextmanager
     def listening(self, *addresses: str) -> Iterator[subprocess.Popen[str]]:

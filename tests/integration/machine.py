@@ -30,7 +30,7 @@ from testyard.local.machine import machine_architecture, machine_release
 from testyard.settings import Worker
 from worker.testbed.base import Command, Testbed, Workspace
 from worker.testbed.chroot import chroot_testbed
-from worker.testbed.kinds import make_testbed
+from worker.testbed.kinds import KeptTestbeds
 from worker.testbed.tree import TreeCache
 from worker.testbed.unshare import UnshareTestbed
 
@@ -119,7 +119,7 @@ def testbed_of(kind: str) -> Testbed:
     """A testbed with the trees that all tests share."""
     if kind == "qemu":
         settings = Worker(testbed_user=account().name, tree_dir=TREES, source_dir=PACKAGES)
-        return make_testbed(QemuHost(name="machine"), settings)
+        return KeptTestbeds().of(QemuHost(name="machine"), settings)
     make = {"unshare": UnshareTestbed, "chroot": chroot_testbed}[kind]
     return make(account(), TreeCache(TREES, account(), 86400), PACKAGES, 4096)
 

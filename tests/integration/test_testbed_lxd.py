@@ -27,6 +27,7 @@ from testyard.local.machine import machine_architecture, machine_release
 from worker.testbed.lxd import LxdProcess, LxdTestbed
 from worker.testbed.lxd_images import ContainerRecipe
 from worker.testbed.network import own_addresses
+from worker.testbed.owners import Owners
 from worker.testbed.recipe import Making
 from worker.testbed.tree import TreeCache
 
@@ -77,13 +78,23 @@ def test_two_slots_at_the_same_time_on_a_server_that_a_token_joined(
     assert key.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_living_run_is_kept_and_a_killed_one_is_gone(lxd: Lxd, testbed: LxdTestbed, tmp_path: Path) -> None:
+def test_a_living_run_is_kept_and_a_killed_one_is_gone(lxd: Lxd, tmp_path: Path) -> None:
+    owners = Owners()
+    testbed = lxd.testbed(tmp_path / "work", owners=owners)
     prepared(testbed)
     with started(testbed, tmp_path, "ty-slow", "--env=TY_SECONDS=600") as run:
         run.until("second 1")
         (name,) = lxd.instances()
         lxd.lxc("config", "set", name, f"{UNTIL}=1")
         assert tidied(testbed) == []
+        owners.vouch()
+        assert float(lxd.instances()[name][UNTIL]) > time.time() + 3600
+        # reloads: more slots; another name, so that the old host's runs are only known to its owner
+        assert tidied(lxd.testbed(tmp_path / "work", owners=owners, slots=3)) == []
+        renamed = lxd.testbed(tmp_path / "work", owners=owners, name="renamed")
+        lxd.lxc("config", "set", name, f"{UNTIL}=1")
+        owners.vouch()
+        assert tidied(renamed) == []
         assert float(lxd.instances()[name][UNTIL]) > time.time() + 3600
         other = lxd.testbed(tmp_path / "elsewhere", worker="worker-2")
         assert tidied(other) == []

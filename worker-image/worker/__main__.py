@@ -28,7 +28,7 @@ from worker.loop import WorkerLoop
 from worker.metrics import Metrics
 from worker.order import TurnKeeper
 from worker.rules import Rules
-from worker.testbed.kinds import make_testbed
+from worker.testbed.kinds import KeptTestbeds
 from worker.tidying import Tidier, clear_folders
 from worker.tools import Tools
 
@@ -48,10 +48,11 @@ def main() -> int:
         if sys.argv[1:] == ["--check"]:
             json.dump([check(host, settings.worker) for host in settings.worker.all_hosts()], sys.stdout)
             return 0
-        pool = HostPool(make_hosts(settings.worker), failures=settings.worker.host_failures)
+        testbeds = KeptTestbeds()
+        pool = HostPool(make_hosts(settings.worker, testbeds), failures=settings.worker.host_failures)
         with _own_folder(settings.worker):
             clear_folders(settings.worker, pool)
-            _work(settings, pool)
+            _work(settings, pool, testbeds)
     except TestyardError as error:
         log.error("%s", error)
         return 2
@@ -61,7 +62,7 @@ def main() -> int:
 def check(host: HostSettings, settings: Worker) -> dict[str, object]:
     """A host's name, and what keeps it from running tests."""
     try:
-        found = [(problem.what, problem.mend) for problem in make_testbed(host, settings).problems()]
+        found = [(problem.what, problem.mend) for problem in KeptTestbeds().of(host, settings).problems()]
     except TestyardError as error:
         found = [(error.brief, error.resolution)]
     return {
@@ -72,16 +73,16 @@ def check(host: HostSettings, settings: Worker) -> dict[str, object]:
     }
 
 
-def make_hosts(settings: Worker) -> list[Host]:
+def make_hosts(settings: Worker, testbeds: KeptTestbeds) -> list[Host]:
     """The hosts that the settings name, with their testbeds. Raises TestbedError, SettingsError."""
-    hosts = [Host(host, make_testbed(host, settings)) for host in settings.all_hosts()]
+    hosts = [Host(host, testbeds.of(host, settings)) for host in settings.all_hosts()]
     for host in hosts:
         if host.testbed.name == "null":
             log.warning("host %s: testbed null: tests run on this machine, unprotected", host.name)
     return hosts
 
 
-def _work(settings: Settings, pool: HostPool) -> None:
+def _work(settings: Settings, pool: HostPool, testbeds: KeptTestbeds) -> None:
     url = settings.broker.url.get_secret_value()
     sender = LiveSender(url)
     sender.start()
@@ -99,10 +100,10 @@ def _work(settings: Settings, pool: HostPool) -> None:
     )
     loop = WorkerLoop(tools, worker.work_dir / "worker.alive")
     control = Controller(
-        settings, tools.store, pool, lambda: loop.reload(read_again(tools)), lambda: loop.draining
+        settings, tools.store, pool, lambda: loop.reload(read_again(tools, testbeds)), lambda: loop.draining
     )
     pool.on_drain = control.drain
-    tidier = Tidier(pool)
+    tidier = Tidier(pool, testbeds.owners)
     signal.signal(signal.SIGTERM, lambda *_: loop.stop() if loop.draining else loop.drain())
     signal.signal(signal.SIGHUP, lambda *_: loop.drain())
     signal.signal(signal.SIGINT, lambda *_: loop.stop())
@@ -117,7 +118,7 @@ def _work(settings: Settings, pool: HostPool) -> None:
     sender.finish(timeout=5)
 
 
-def read_again(tools: Tools) -> Tools:
+def read_again(tools: Tools, testbeds: KeptTestbeds) -> Tools:
     """The tools with the settings of now; the pool has their hosts then.
 
     Raises TestyardError if something is wrong with them, and all is as before.
@@ -129,7 +130,7 @@ def read_again(tools: Tools) -> Tools:
     for key in ("name", "work_dir", "metrics_host", "metrics_port", "host_failures", "announce"):
         if getattr(found.worker, key) != getattr(old.worker, key):
             raise SettingsError(f"worker.{key}: a change needs a new start of the worker")
-    hosts, rules = make_hosts(found.worker), Rules.load(found.worker.rules)
+    hosts, rules = make_hosts(found.worker, testbeds), Rules.load(found.worker.rules)
     tools.pool.replace(hosts)
     return replace(tools, settings=found, rules=rules)
 

@@ -11,6 +11,7 @@ from testyard.settings import Worker
 from worker.execute import runs_folder
 from worker.hosts import Host, HostPool
 from worker.testbed.base import Workspace
+from worker.testbed.owners import Owners
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +37,12 @@ def clear_folders(settings: Worker, pool: HostPool) -> None:
 
 
 class Tidier(threading.Thread):
-    """Has each host tidied at the start, and each hour."""
+    """Has what runs vouched for, and each host tidied, at the start and each hour."""
 
-    def __init__(self, pool: HostPool) -> None:
+    def __init__(self, pool: HostPool, owners: Owners) -> None:
         super().__init__(name="tidier", daemon=True)
         self._pool = pool
+        self._owners = owners
         self._ended = threading.Event()
 
     def stop(self) -> None:
@@ -50,6 +52,7 @@ class Tidier(threading.Thread):
     def run(self) -> None:
         """Until `stop` is called."""
         while True:
+            self._owners.vouch()
             for state in self._pool.states():
                 _tidy(state.host)
             if self._ended.wait(_EVERY):

@@ -27,6 +27,7 @@ from worker.testbed.lxd_fence import Fence
 from worker.testbed.lxd_images import ARCHITECTURES, ContainerRecipe, LxdImages
 from worker.testbed.lxd_owner import Owner, owner, remove_run
 from worker.testbed.lxd_server import REMOTE, LxdServer
+from worker.testbed.owners import Owners
 from worker.testbed.sandbox import Inside, autopkgtest, local_sources, make_box, start_inside
 from worker.testbed.tree import TreeCache
 
@@ -134,7 +135,7 @@ class LxdTestbed:
             return (Problem(brief, error.resolution),)
 
     def tidy(self, note: Callable[[str], None]) -> None:
-        """See `Testbed`; also vouches for the instances of runs that go on."""
+        """See `Testbed`."""
         with self.server.session() as client:
             self.owner.tidy(client, note)
             self.images.tidy(client, note)
@@ -156,7 +157,7 @@ class LxdTestbed:
         box = make_box(account, workspace)
         folder, place = self.server.client_folder(box)
         sources = local_sources(self.source_dir, command)
-        token, marks = self.owner.begin()
+        token, marks = self.owner.begin(self.server)
         try:
             words = autopkgtest(command, sources, "lxd", *self._runner(command, token), *marks)
             inside = Inside(("env", f"LXD_CONF={place}", *words), "client", folder, sources)
@@ -208,14 +209,14 @@ class LxdTestbed:
         return tuple(found)
 
 
-def lxd_testbed(host: LxdHost, settings: Worker, account: Account) -> LxdTestbed:
+def lxd_testbed(host: LxdHost, settings: Worker, account: Account, owners: Owners) -> LxdTestbed:
     """The testbed of a host. Raises TestbedError."""
     folder = settings.work_dir / "lxd" / host.name
     server = LxdServer(host, folder, account)
     trees = TreeCache(settings.tree_dir, account, settings.tree_max_age, ContainerRecipe())
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        owned = owner(settings.work_dir, host.name, settings.name)
+        owned = owners.kept(owner(settings.work_dir, host.name, settings.name))
     except OSError as error:
         raise LastingTestbedError(
             f"the worker's folder cannot be written to: {error.strerror}",

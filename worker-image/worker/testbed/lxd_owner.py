@@ -9,6 +9,7 @@ vouch for an instance, which they put off each hour.
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import socket
@@ -20,6 +21,11 @@ from pathlib import Path
 import pylxd
 from pylxd.exceptions import LXDAPIException, NotFound
 from pylxd.models import Instance
+
+from testyard.errors import TestbedError
+from worker.testbed.lxd_server import LxdServer
+
+log = logging.getLogger(__name__)
 
 #: Seconds for which an owner vouches for an instance: 24 times the time between two renewals. No run
 #: survives a worker that is cut off from the host for so long.
@@ -35,24 +41,24 @@ class Owner:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._running: set[str] = set()
+        self._running: dict[str, LxdServer] = {}
         self._lock = threading.Lock()
 
-    def begin(self) -> tuple[str, tuple[str, ...]]:
+    def begin(self, server: LxdServer) -> tuple[str, tuple[str, ...]]:
         """A new run's token, and the options for `lxc launch` that mark its instance."""
         token = secrets.token_hex(8)
         with self._lock:
-            self._running.add(token)
+            self._running[token] = server
         marks = {_OWNER: self.name, _RUN: token, _UNTIL: _vouched()}
         return token, tuple(word for key, value in marks.items() for word in ("-c", f"{key}={value}"))
 
     def end(self, token: str) -> None:
         """The run is over: an instance of it is left over from now on."""
         with self._lock:
-            self._running.discard(token)
+            self._running.pop(token, None)
 
     def tidy(self, client: pylxd.Client, note: Callable[[str], None]) -> None:
-        """Remove what is left over, vouch for what is ours and runs."""
+        """Remove what is left over."""
         found = _instances(client)
         # asked for after the list was made: a run is known here before its instance exists
         with self._lock:
@@ -66,8 +72,19 @@ class Owner:
             elif marks.get(_RUN) not in running:
                 note(f"removing {instance.name}, left by a run that is over")
                 remove(instance)
-            else:
-                _renew(client, instance)
+
+    def vouch(self) -> None:
+        """For what runs, each on the server that it was started on; what fails is logged."""
+        with self._lock:
+            running = dict(self._running)
+        for server in {(server.host.address, server.folder): server for server in running.values()}.values():
+            try:
+                with server.session() as client:
+                    for instance in _instances(client):
+                        if instance.config[_OWNER] == self.name and instance.config.get(_RUN) in running:
+                            _renew(client, instance)
+            except TestbedError as error:  # in an hour again, and 23 times more
+                log.warning("host %s: nobody vouches for its runs: %s", server.host.name, error.brief)
 
 
 def owner(work_dir: Path, host: str, worker: str) -> Owner:
