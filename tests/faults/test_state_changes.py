@@ -23,6 +23,7 @@ from pathlib import Path
 import pika
 import psutil
 import pytest
+from pika.exceptions import AMQPError
 
 from tests.faults.gates import BrokerGate, Gate, StoreGate, Trap, opened
 from tests.servers import Rabbit, Swift, rabbit_node, swift_server
@@ -142,16 +143,13 @@ class Stage:
         """The worker's."""
         return (self._folder / "worker.log").read_text()[-6000:]
 
-    def publish(self, package: str, number: int, *, known: bool) -> None:
-        """Ask for a test; ``number`` tells it from all others."""
-        parameters = {"triggers": [f"fault/{number}"], "env": ["TY_SECONDS=2"]}
-        request_id = new_request_id() if known else None
-        request = make_request(package, {**parameters, **({"uuid": request_id} if request_id else {})})
+    def publish(self, body: bytes) -> None:
+        """Put a body into the queue, confirmed. Raises pika's errors if the sender cannot know."""
         with pika.BlockingConnection(connection_parameters(self.rabbit.url)) as connection:
             channel = connection.channel()
             channel.confirm_delivery()
             properties = pika.BasicProperties(delivery_mode=2)
-            channel.basic_publish("", str(QUEUE), request.body(), properties, mandatory=True)
+            channel.basic_publish("", str(QUEUE), body, properties, mandatory=True)
 
     def results(self) -> Counter[str]:
         """How many results each request has, by its trigger."""
@@ -238,18 +236,30 @@ def test_a_fault_at_every_change_of_state(tmp_path: Path, faults: list[Fault]) -
 
 def inject(stage: Stage, number: int, fault: Fault) -> None:
     """Send a request, do the harm, and see its result come."""
+    body = body_of("ty-slow" if fault.kind == "testbed" else "ty-pass", number, known=fault.known)
     if fault.kind == "testbed":
-        stage.publish("ty-slow", number, known=fault.known)
+        stage.publish(body)
         wait(stage, stage.kill_testbed, f"{fault}: the test runs")
     else:
         gate: Gate = stage.store_gate if fault.step[:3] in ("GET", "PUT") else stage.broker_gate
-        trap = Trap(fault.step, harm(stage, fault), fault.after)
-        gate.trap = trap
-        stage.publish("ty-pass", number, known=fault.known)
+        trap = gate.trap = Trap(fault.step, harm(stage, fault), fault.after)
+        told = True
+        try:
+            stage.publish(body)
+        except (AMQPError, OSError):  # the broker was killed before it confirmed
+            told = False
         wait(stage, trap.sprung.is_set, f"{fault}: the step is met; seen: {gate.steps[-12:]}")
         gate.trap = None
         mend(stage, fault)
+        if not told:
+            stage.publish(body)  # the sender does not know: it sends the same again
     wait(stage, lambda: stored(stage, number), f"{fault}: a result")
+
+
+def body_of(package: str, number: int, *, known: bool) -> bytes:
+    """A request; ``number`` tells it from all others."""
+    parameters = {"triggers": [f"fault/{number}"], "env": ["TY_SECONDS=2"]}
+    return make_request(package, {**parameters, **({"uuid": new_request_id()} if known else {})}).body()
 
 
 def harm(stage: Stage, fault: Fault) -> Callable[[], None]:

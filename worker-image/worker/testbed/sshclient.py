@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import socket
 import subprocess
 import tempfile
 import time
@@ -209,9 +210,19 @@ def _unreadable(host: SshHost, path: Path, error: Exception) -> LastingTestbedEr
     )
 
 
-def _wait_for(socket: Path, child: subprocess.Popen[bytes]) -> None:
+def _wait_for(agent: Path, child: subprocess.Popen[bytes]) -> None:
+    """Until it listens: its socket is there before that. Raises TestbedError."""
     deadline = time.monotonic() + _LIMIT
-    while not socket.exists():
+    while not _listens(agent):
         if child.poll() is not None or time.monotonic() > deadline:
             raise TestbedError("ssh-agent could not be started")
         time.sleep(0.005)
+
+
+def _listens(agent: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(str(agent))
+        except OSError:
+            return False
+    return True
