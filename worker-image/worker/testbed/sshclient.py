@@ -7,6 +7,7 @@ that agent. Paths are relative to a folder because a socket's name has 107 bytes
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import socket
@@ -220,9 +221,14 @@ def _wait_for(agent: Path, child: subprocess.Popen[bytes]) -> None:
 
 
 def _listens(agent: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as client:
-        try:
-            client.connect(str(agent))
-        except OSError:
-            return False
+    folder = os.open(agent.parent, os.O_PATH)
+    try:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(
+                f"/proc/self/fd/{folder}/{agent.name}"
+            )  # its own path may be longer than 107 bytes
+    except OSError:
+        return False
+    finally:
+        os.close(folder)
     return True
