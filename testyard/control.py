@@ -68,6 +68,7 @@ class WorkerReport:
     machine: str
     started: float
     hosts: tuple[HostReport, ...]
+    work_dir: str = ""
     leaving: bool = False
     reload: str = ""
     problem: str = ""

@@ -255,6 +255,11 @@ _WORDS = {
     "greater_than_equal": "must be {ge} or more",
     "less_than_equal": "must be {le} or less",
     "literal_error": "must be {expected}",
+    "missing": "is missing",
+    "string_pattern_mismatch": "must be of the form {pattern}",
+    "union_tag_invalid": "testbed must be one of {expected_tags}",
+    "union_tag_not_found": "testbed is missing",
+    "value_error": "{error}",
 }
 
 

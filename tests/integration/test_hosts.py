@@ -163,3 +163,18 @@ def test_what_keeps_hosts_from_running_tests(two_hosts: Yard) -> None:
     yard.settings["worker"]["name"] = 5
     yard.write_settings()
     assert "worker.name" in command(yard, "worker", "check", code=1)
+
+
+def test_a_second_worker_of_one_name_is_refused(two_hosts: Yard) -> None:
+    yard = two_hosts
+    first = yard.worker()
+    yard.wait(lambda: "waiting for requests" in yard.log, "the worker is there")
+    yard.settings["worker"]["work_dir"] = str(yard.folder / "other")
+    assert yard.worker().wait(30) == 2
+    assert "worker.name: " in yard.log
+    assert "Give each worker its own name" in yard.log
+    yard.drain(first)
+    assert "has left" in command(yard, "worker", "list")
+    again = yard.worker()  # the name is free
+    yard.wait(lambda: yard.log.count("waiting for requests") == 2, "the worker is there")
+    yard.drain(again)

@@ -53,7 +53,7 @@ class Yard:
                 "contexts": ["ubuntu"],
             },
             "worker": {
-                "name": "worker-1",
+                "name": f"worker-{self.architecture}",
                 "testbed": "null",
                 "work_dir": str(folder / "work"),
                 "source_dir": str(PACKAGES),

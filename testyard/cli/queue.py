@@ -21,6 +21,7 @@ from testyard.cli.terminal import safe_text
 from testyard.client import SiteClient
 from testyard.duration import duration_text
 from testyard.index import RequestState
+from testyard.secrets import masked_text
 
 #: From this width on there is room for the workers' names and the times.
 _WIDE = 110
@@ -74,7 +75,7 @@ def _print_queues(queues: Sequence[dict[str, Any]], screen: Console) -> None:
         return
     table = Table("queue", "waiting", "", box=None, pad_edge=False)
     for item in waiting:
-        note = "" if item["consumers"] else "no worker takes from it"
+        note = "" if item["consumers"] else "no worker takes from it; testyard worker list"
         table.add_row(item["queue"], str(item["messages"]), Text(note, style="red"))
     screen.print(table)
 
@@ -104,7 +105,7 @@ def _print_letter(letter: DeadLetter, screen: Console, *, first: bool) -> None:
         screen.print()
     screen.print(Text(safe_text(letter.reason), style="bold red"))
     table = Table(show_header=False, box=None, pad_edge=False)
-    body = letter.body.decode(errors="backslashreplace")
+    body = masked_text(letter.body.decode(errors="backslashreplace"))
     shown = body if len(body) <= _BODY else f"{body[:_BODY]}… ({len(letter.body)} bytes)"
     rows = {"queue": letter.queue, "request": letter.request_id, "body": shown}
     for label, value in rows.items():

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import sys
 import time
@@ -16,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from testyard import control
+from testyard import control, fields
 from testyard.adapters.swift import SwiftStore
 from testyard.cli.edge import (
     FAILED,
@@ -34,6 +35,7 @@ from testyard.cli.machine import host_problems, worker_command
 from testyard.control import ALL_HOSTS, HostReport, WorkerReport
 from testyard.duration import age_text
 from testyard.errors import SettingsError
+from testyard.settings import load_settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -105,8 +107,9 @@ def list_(state: StateOption = None, json_: JsonOption = False) -> None:
             table.add_row(name, escape(host.name), host.testbed, busy, _state(worker, host))
     console().print(table)
     for worker in found:
-        if worker.problem:
-            say(f"{worker.name}: its settings were not read again: {worker.problem}", style="red")
+        if worker.problem and not worker.gone and not worker.leaving:
+            say(f"{worker.name} goes on with its old settings: {worker.problem}", style="red")
+            say(f"When they are right: testyard worker reload {worker.name}")
 
 
 @app.command()
@@ -121,13 +124,14 @@ def drain(
     json_: JsonOption = False,
 ) -> None:
     """Let no run begin on a host; what runs goes on. It holds until `resume`, over restarts too."""
-    why = reason or f"by {os.environ.get('USER') or os.getuid()}"
+    why = fields.line("--reason", reason) or f"by {getpass.getuser()}"
     with command_store(command_settings(state)) as store:
         _known(store, worker, host)
         control.drain(store, worker, host, why)
         done = _wait(store, worker, lambda said: all(one.drained for one in _of(said, host)))
     running = sum(one.busy for one in _of(done, host))
-    _tell(done, json_, f"{_words(worker, host)} drained; {running or 'none'} of its runs go on.")
+    rest = f"{running} of its runs go on" if running else "nothing runs there"
+    _tell(done, json_, f"{_words(worker, host)} drained; {rest}.")
 
 
 @app.command()
@@ -163,7 +167,9 @@ def _environment(config: Path | None, state: Path | None) -> dict[str, str]:
         raise UsageError(f"--config: no file {config}")
     if config is not None:
         os.environ["TESTYARD_CONFIG"] = str(config.resolve())
-    command_settings(state)  # tells what is wrong before anything starts
+        load_settings()  # a local instance that the environment names is not meant
+    else:
+        command_settings(state)  # tells what is wrong before anything starts
     return dict(os.environ)
 
 
@@ -205,6 +211,8 @@ def _wait(store: SwiftStore, worker: str, done: Callable[[WorkerReport], bool]) 
 
 
 def _state(worker: WorkerReport, host: HostReport) -> Text:
+    if worker.leaving and not any(one.busy for one in worker.hosts):
+        return Text(f"has left, {age_text(worker.said, time.time())}", style="bright_black")
     if worker.gone:
         return Text(f"silent; last heard {age_text(worker.said, time.time())}", style="red")
     if worker.leaving:

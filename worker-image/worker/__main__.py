@@ -13,12 +13,13 @@ import logging
 import os
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from typing import IO
 
 from testyard.adapters.amqp import SharedPublisher
 from testyard.adapters.swift import SwiftStore
-from testyard.errors import SettingsError, TestyardError
+from testyard.errors import ResultError, SettingsError, StoreError, TestyardError
 from testyard.hosts import Host as HostSettings
 from testyard.settings import Settings, Worker, load_settings
 from worker.control import Controller
@@ -107,6 +108,8 @@ def _work(settings: Settings, pool: HostPool, testbeds: KeptTestbeds) -> None:
     signal.signal(signal.SIGTERM, lambda *_: loop.stop() if loop.draining else loop.drain())
     signal.signal(signal.SIGHUP, lambda *_: loop.drain())
     signal.signal(signal.SIGINT, lambda *_: loop.stop())
+    with suppress(StoreError, ResultError):  # without a store nothing runs; it is asked for again and again
+        control.check_name()
     with metrics.served(worker.metrics_host, worker.metrics_port):
         control.start()
         control.heard.wait(_FIRST_LOOK)  # what is drained stays so over a new start

@@ -14,7 +14,7 @@ from dataclasses import replace
 import testyard
 from testyard import control
 from testyard.control import HostReport, Orders, WorkerReport
-from testyard.errors import ResultError, StoreError, TestyardError
+from testyard.errors import ResultError, SettingsError, StoreError, TestyardError
 from testyard.ports import Store
 from testyard.settings import Settings
 from worker.hosts import HostPool
@@ -53,7 +53,9 @@ class Controller(threading.Thread):
         self._lock = threading.Lock()
         self._orders: Orders | None = None
         name, machine = settings.worker.name, platform.node()
-        self._now = WorkerReport(name, testyard.__version__, machine, time.time(), ())
+        self._now = WorkerReport(
+            name, testyard.__version__, machine, time.time(), (), str(settings.worker.work_dir)
+        )
         self._said: WorkerReport | None = None
         self.heard = threading.Event()
 
@@ -62,6 +64,16 @@ class Controller(threading.Thread):
         log.error("host %s is drained: %s", host, reason)
         with self._lock:
             self._drains[host] = reason
+
+    def check_name(self) -> None:
+        """Raises SettingsError if another worker that lives has the name; StoreError."""
+        for other in control.workers(self._store):
+            same = (other.machine, other.work_dir) == (self._now.machine, self._now.work_dir)
+            if other.name == self._now.name and not (same or other.gone or other.leaving):
+                raise SettingsError(
+                    f"worker.name: {other.name} is a worker on {other.machine}, in {other.work_dir}",
+                    resolution="Give each worker its own name. Is that one gone for good? Wait 2 minutes.",
+                )
 
     def stop(self) -> None:
         """End, with a last report."""

@@ -40,3 +40,11 @@ def tun_device(device: Path = Path("/dev/net/tun")) -> tuple[Problem, ...]:
     if device.stat().st_mode & 0o006 != 0o006 and not ours:
         return (Problem(f"{device} is not open to testbeds' account", f"as root: chmod 0666 {device}"),)
     return ()
+
+
+def source_packages() -> tuple[Problem, ...]:
+    """Whether apt on this machine knows any: tests come with them."""
+    if process.run(["apt-get", "indextargets", "Created-By: Sources"], timeout=5).strip():
+        return ()
+    mend = "add deb-src lines to the apt sources, then apt-get update; or test from worker.source_dir"
+    return (Problem("apt on this machine has no source packages", mend),)

@@ -21,7 +21,7 @@ from worker.testbed.base import (
     output_pipe,
     source_arguments,
 )
-from worker.testbed.fitness import missing_programs
+from worker.testbed.fitness import missing_programs, source_packages
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class NullTestbed:
 
     def problems(self) -> tuple[Problem, ...]:
         """See `Testbed`."""
-        return missing_programs({"autopkgtest": "autopkgtest", "unshare": "util-linux"})
+        missing = missing_programs({"autopkgtest": "autopkgtest", "unshare": "util-linux"})
+        return missing if self.source_dir else (*missing, *source_packages())
 
     def tidy(self, note: Callable[[str], None]) -> None:
         """See `Testbed`; folders are all that it leaves."""
