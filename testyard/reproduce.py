@@ -8,11 +8,14 @@ it as commands that any testbed understands.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from testyard import fields
 from testyard.errors import RequestError, ResultError
+from testyard.secrets import MASK
 
+#: Beginning of the option that sets a variable, ``NAME=value``.
+ENV = "--env="
 #: Beginnings of the options that `recipe` takes.
 _OURS = (
     "--needs-internet=",
@@ -20,7 +23,7 @@ _OURS = (
     "--apt-pocket=",
     "--apt-upgrade",
     "--timeout-",
-    "--env=",
+    ENV,
     "--testname=",
     "--setup-commands=",  # in the testbed
     "--no-built-binaries",
@@ -86,6 +89,23 @@ def in_testbed(command: Sequence[str], testbed: Sequence[str]) -> tuple[str, ...
     if testbed[0] == "null":
         options = [option for option in options if not option.startswith(_CHANGING)]
     return (*options, "--", *testbed)
+
+
+def masked_names(command: Sequence[str]) -> tuple[str, ...]:
+    """The variables whose values are secret, and so are not in the command."""
+    end = f"={MASK}"
+    options = [option for option in command if option.startswith(ENV) and option.endswith(end)]
+    return tuple(dict.fromkeys(option.removeprefix(ENV).removesuffix(end) for option in options))
+
+
+def with_values(command: Sequence[str], values: Mapping[str, str]) -> tuple[str, ...]:
+    """The command with these values in place of masks; masked variables without a value are left out."""
+    masks = {f"{ENV}{name}={MASK}": name for name in masked_names(command)}
+    return tuple(
+        f"{ENV}{masks[word]}={values[masks[word]]}" if word in masks else word
+        for word in command
+        if word not in masks or masks[word] in values
+    )
 
 
 def with_source(command: Sequence[str], package: str, source: str) -> tuple[str, ...]:

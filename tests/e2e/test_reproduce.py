@@ -50,6 +50,24 @@ def test_it_ends_as_the_run_did(system: System, package: str, code: int) -> None
     assert str(PACKAGES) not in told["line"]
 
 
+def test_secret_values_are_not_in_the_result(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = system.run_of("ty-pass", "--env", "API_TOKEN=hunter2hunter2", "--env", "DB_PASSWORD=two words")
+    page = run["urls"]["page"]
+    assert not [word for word in ("hunter2", "two words") if word in run["worker"]["reproduce"]]
+    done = _again(page, "--testbed", "null")
+    assert done.returncode == 0, done.stderr
+    assert "export API_TOKEN=… and add --env API_TOKEN" in " ".join(done.stderr.split())
+    refused = _again(page, "--testbed", "null", "--env", "API_TOKEN")
+    assert (refused.returncode, "API_TOKEN is not set" in refused.stderr) == (2, True), refused.stderr
+    monkeypatch.setenv("API_TOKEN", "mine-and-mine")
+    given = _again(page, "--testbed", "null", "--env", "API_TOKEN")
+    assert given.returncode == 0, given.stderr
+    told = " ".join(given.stderr.split())
+    # our line has it masked; autopkgtest's own begins its log
+    assert ("--env=API_TOKEN=***" in told, "--env=API_TOKEN=mine-and-mine" in told) == (True, True)
+    assert ("value of API_TOKEN" in told, "value of DB_PASSWORD" in told) == (False, True)
+
+
 def test_the_command_stands_where_people_look(system: System) -> None:
     run = system.run_of("ty-pass")
     line = run["worker"]["reproduce"]

@@ -29,7 +29,7 @@ from testyard.cli.edge import (
 from testyard.cli.reference import canonical, canonical_path, find
 from testyard.client import SiteClient
 from testyard.errors import TestyardError
-from testyard.reproduce import in_testbed, recipe, testbed_words, with_source
+from testyard.reproduce import in_testbed, masked_names, recipe, testbed_words, with_source, with_values
 from testyard.result import UNKNOWN, Result, read_result_tar
 from testyard.run import outcome_of
 
@@ -75,16 +75,25 @@ def reproduce(
             help="Another testbed, as autopkgtest takes it; else the run's.",
         ),
     ] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Give the test this secret variable, with its value in the environment here; repeatable.",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the command and do not run it.")] = False,
     state: StateOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Run a test again on this machine with autopkgtest, as it was run; ends with autopkgtest's exit code."""
     again = _again(run, state, shlex.split(testbed) if testbed else [])
+    values = _values(again.command, env or [])
+    notes = [*again.notes, *_not_given(again.command, values)]
     if json_:
-        print_json({"command": again.command, "line": shlex.join(again.command), "notes": again.notes})
+        print_json({"command": again.command, "line": shlex.join(again.command), "notes": notes})
         return
-    for note in again.notes:
+    for note in notes:
         say(f"Note: {note}.", style="yellow")
     if dry_run:
         typer.echo(shlex.join(again.command))
@@ -92,7 +101,7 @@ def reproduce(
     _check(again)
     with tempfile.TemporaryDirectory(prefix="testyard-") as folder, _source(again, Path(folder)) as command:
         say(shlex.join(command), style="bold")
-        code = subprocess.run(command, check=False).returncode
+        code = subprocess.run(with_values(command, values), check=False).returncode
     same = "as the run did" if code == again.exit_code else f"the run ended with {again.exit_code}"
     say(f"autopkgtest ended with {code} ({outcome_of(code)}), {same}.", style="bold")
     raise typer.Exit(code)
@@ -123,6 +132,33 @@ def _again(reference: str, state: Path | None, testbed: list[str]) -> Again:
             resolution="Name one: --testbed unshare; or null, with which the test may do all you may.",
         )
     return Again(result.source, words, result.exit_code, release, architecture, result.version, notes)
+
+
+def _values(command: tuple[str, ...], names: list[str]) -> dict[str, str]:
+    """Secret variables as the environment has them, of those that are asked for by name.
+
+    Only of those: the site may be anybody's, and what it names goes to the test. Raises UsageError.
+    """
+    hidden = masked_names(command)
+    for name in names:
+        if name not in hidden:
+            known = f"Those of this run: {', '.join(hidden)}." if hidden else "This run has none."
+            raise UsageError(f"--env: {name} is no variable whose value is secret", resolution=known)
+        if name not in os.environ:
+            raise UsageError(
+                f"--env: {name} is not set in the environment here", resolution=f"export {name}=…"
+            )
+    return {name: os.environ[name] for name in names}
+
+
+def _not_given(command: tuple[str, ...], values: dict[str, str]) -> list[str]:
+    """A note for each variable that the test goes without."""
+    return [
+        f"the value of {name} is secret and not in the result, so the test goes without it; "
+        f"to give it: export {name}=… and add --env {name}"
+        for name in masked_names(command)
+        if name not in values
+    ]
 
 
 def _place(reference: str, state: Path | None) -> tuple[str, str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import shlex
 
-from testyard.reproduce import archive_option, testbed_words
+from testyard.reproduce import ENV, archive_option, testbed_words
 from testyard.request import TestRequest
+from testyard.secrets import masked_variable
 from testyard.settings import Worker
 from worker.archives import PLACE, archive_url
 from worker.command import POCKET_CHECK
@@ -14,12 +15,14 @@ from worker.testbed.base import Command
 
 
 def line_of(command: Command, request: TestRequest, settings: Worker, testbed: str) -> str:
-    """A line for a shell; see `testyard.reproduce`."""
+    """A line for a shell, with secret variables masked; see `testyard.reproduce`."""
     options = []
     for option in command.options:
         if option.startswith(f"--setup-commands=sh {PLACE}/"):
             urls = [archive_url(ppa, settings.archives) for ppa in request.archives]
             options.append(archive_option(urls, command.release, settings.archives.component))
+        elif option.startswith(ENV):
+            options.append(ENV + masked_variable(option.removeprefix(ENV)))
         elif not option.startswith(("--copy=", f"--setup-commands={POCKET_CHECK}")):
             options.append(option)
     local = settings.source_dir is not None and (settings.source_dir / request.package).is_dir()

@@ -8,7 +8,15 @@ import shlex
 import pytest
 
 from testyard.errors import ResultError
-from testyard.reproduce import archive_option, in_testbed, recipe, testbed_words, with_source
+from testyard.reproduce import (
+    archive_option,
+    in_testbed,
+    masked_names,
+    recipe,
+    testbed_words,
+    with_source,
+    with_values,
+)
 
 LINE = (
     "autopkgtest --apt-pocket=proposed=src:zlib --apt-upgrade --timeout-test=10000 '--env=A=b c' "
@@ -72,3 +80,16 @@ def test_archives_stand_there_as_a_command() -> None:
     assert option.count("[trusted=yes]") == 4
     assert "'deb-src [trusted=yes] https://e.org/b noble main'" in option
     assert recipe(shlex.join(["autopkgtest", option, "gzip", "--", "null"]), "noble", "amd64")[1] == option
+
+
+def test_secret_values_are_the_developers_to_give() -> None:
+    words = recipe(
+        "autopkgtest --env=A=1 '--env=X_TOKEN=***' '--env=Y_KEY=***' gzip -- null", "noble", "amd64"
+    )
+    assert masked_names(words) == ("X_TOKEN", "Y_KEY")
+    assert with_values(words, {"X_TOKEN": "two words"})[1:4] == (
+        "--env=A=1",
+        "--env=X_TOKEN=two words",
+        "gzip",
+    )
+    assert with_values(words, {})[1:3] == ("--env=A=1", "gzip")

@@ -159,6 +159,11 @@ def test_the_command_that_a_result_carries(tmp_path: Path) -> None:
     assert archives.count("private-ppa.launchpadcontent.net/owner/two/ubuntu noble main") == 2
     assert "s3cret" not in line
     assert "/w/" not in line
+    secret = {"env": ["API_TOKEN=hunter2hunter2", "DB_PASSWORD=two words, three", "PLAIN=two words"]}
+    line = line_of(command_of(secret), make_request("gzip", secret), Worker(), "unshare")
+    assert not [word for word in ("hunter2", "three") if word in line]
+    told = [word for word in recipe(line, "noble", "amd64") if word.startswith("--env=")]
+    assert told == ["--env=API_TOKEN=***", "--env=DB_PASSWORD=***", "--env=PLAIN=two words"]
     git = make_request("gzip", {"test-git": "https://example.org/x main"})
     line = line_of(command_of({"test-git": "https://example.org/x main"}), git, Worker(), "null")
     assert line.endswith(" --no-built-binaries 'https://example.org/x#main' -- null")
