@@ -45,14 +45,32 @@ def archive_option(urls: Sequence[str], release: str, component: str) -> str:
 
 
 def testbed_words(kind: str, release: str, architecture: str) -> tuple[str, ...]:
-    """A testbed of a kind, as each kind's own tools name what they make; of another kind, its name."""
+    """A testbed as a result names it (``qemu/kvm``), with what autopkgtest's own tools make for its kind.
+
+    Of `needing_another` and of unknown ones what says which it was.
+    """
+    kind = kind.partition("/")[0]
+    unshare = ("unshare", f"--release={release}", f"--arch={architecture}")
     known = {
-        "unshare": ("unshare", f"--release={release}", f"--arch={architecture}"),
+        "unshare": unshare,
+        "chroot": unshare,  # the same root trees, for machines whose autopkgtest has no unshare
         "schroot": ("schroot", f"{release}-{architecture}-sbuild"),
         "qemu": ("qemu", f"autopkgtest-{release}-{architecture}.img"),
-        "lxd": ("lxd", f"autopkgtest/debian/{release}/{architecture}"),
+        "lxd": ("lxd", f"testyard/{release}/{architecture}"),
     }
     return known.get(kind, (kind,))
+
+
+def needing_another(testbed: Sequence[str]) -> str:
+    """Why a developer has to name another testbed than the run's; empty if its words say all."""
+    match testbed[0]:
+        case "null":
+            return "the run had no testbed but the machine itself"
+        case "ssh":
+            return "the run was on a machine of the operator's, reached by ssh"
+        case "lxd":
+            return f"the run's image, {testbed[-1]}, is on the worker's LXD server"
+    return ""
 
 
 testbed_words.__test__ = False  # type: ignore[attr-defined]  # its name begins with test; not a test
@@ -69,18 +87,20 @@ def recipe(line: str, release: str, architecture: str) -> tuple[str, ...]:
             return ()
         cut = words.index("--")
         program, *options, source = words[:cut]
-        kind = words[cut + 1]
+        kind, *arguments = words[cut + 1 :]
         fields.git_url("source", source) if "://" in source else fields.package_name(source.removesuffix("/"))
     except (ValueError, IndexError, RequestError) as error:
         raise ResultError(f"the result's command cannot be read: {line[:200]!r}") from error
+    place = testbed_words(kind, release, architecture)
+    # a word alone: what workers wrote of qemu/kvm, chroot
+    known = tuple(arguments) == place[1:] or not arguments
     if (
         program != "autopkgtest"
         or not all(option.startswith(_OURS) for option in options)
-        or tuple(words[cut + 1 :]) != testbed_words(kind, release, architecture)
-        or not (line.isprintable() and kind.isalnum())
+        or not (known and line.isprintable() and place[0].isalnum())
     ):
         raise ResultError(f"the result's command is none that Testyard writes: {line[:200]!r}")
-    return tuple(words)
+    return (*words[: cut + 1], *place)
 
 
 def in_testbed(command: Sequence[str], testbed: Sequence[str]) -> tuple[str, ...]:

@@ -29,7 +29,15 @@ from testyard.cli.edge import (
 from testyard.cli.reference import canonical, canonical_path, find
 from testyard.client import SiteClient
 from testyard.errors import TestyardError
-from testyard.reproduce import in_testbed, masked_names, recipe, testbed_words, with_source, with_values
+from testyard.reproduce import (
+    in_testbed,
+    masked_names,
+    needing_another,
+    recipe,
+    testbed_words,
+    with_source,
+    with_values,
+)
 from testyard.result import UNKNOWN, Result, read_result_tar
 from testyard.run import outcome_of
 
@@ -44,6 +52,15 @@ _TREES = ".cache/sbuild"
 _MAKE_TREE = (
     "mmdebstrap --variant=apt --include=dpkg-dev,ca-certificates,passwd,adduser "
     "--skip=cleanup/apt/lists {release} ~/.cache/sbuild/{release}-{architecture}.tar"
+)
+_MAKE_IMAGE = (
+    "sudo autopkgtest-build-qemu --architecture={architecture} {release} {file}; "
+    "one of Ubuntu: autopkgtest-buildvm-ubuntu-cloud -r {release} -a {architecture}"
+)
+_OTHERS = (
+    "Name one: --testbed unshare; or --testbed 'lxd IMAGE' (autopkgtest-build-lxd makes one, "
+    "autopkgtest/DISTRIBUTION/RELEASE/ARCHITECTURE); or --testbed null, with which the test may do all "
+    "you may."
 )
 
 
@@ -126,11 +143,8 @@ def _again(reference: str, state: Path | None, testbed: list[str]) -> Again:
         testbed = list(testbed_words("unshare", release, architecture))
     if testbed:
         words = in_testbed(words, testbed)
-    elif words[-1] == "null":
-        raise UsageError(
-            "--testbed: needed, as the run had no testbed but the machine itself",
-            resolution="Name one: --testbed unshare; or null, with which the test may do all you may.",
-        )
+    elif why := needing_another(words[words.index("--") + 1 :]):
+        raise UsageError(f"--testbed: needed, as {why}", resolution=_OTHERS)
     return Again(result.source, words, result.exit_code, release, architecture, result.version, notes)
 
 
@@ -211,6 +225,14 @@ def _check(again: Again) -> None:
                 f"There is no root tree for {again.release} {again.architecture} in ~/{_TREES}.",
                 resolution=f"Make one: mkdir -p ~/{_TREES} && {make}\n"
                 "Or name another testbed: --testbed 'lxd IMAGE'",
+            )
+    if again.testbed == testbed_words("qemu", again.release, again.architecture):
+        file = again.testbed[-1]
+        if not Path(file).exists():
+            make = _MAKE_IMAGE.format(release=again.release, file=file, architecture=again.architecture)
+            raise TestyardError(
+                f"There is no image {file} in this folder.",
+                resolution=f"Make one: {make}\nOr name another testbed: --testbed unshare",
             )
     if kind == "null":
         say("Testbed null: the test runs on this machine itself, unprotected.", style="yellow")

@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import shlex
+from typing import get_args
 
 import pytest
 
 from testyard.errors import ResultError
+from testyard.hosts import AnyHost
 from testyard.reproduce import (
     archive_option,
     in_testbed,
     masked_names,
+    needing_another,
     recipe,
     testbed_words,
     with_source,
@@ -31,6 +34,29 @@ def test_a_line_of_ours_is_taken() -> None:
     assert recipe("autopkgtest --no-built-binaries https://e.org/x#main -- null", "noble", "amd64")
 
 
+OUR_KINDS = [kind.model_fields["testbed"].default for kind in get_args(get_args(AnyHost)[0])]
+UNSHARE = ("unshare", "--release=noble", "--arch=amd64")
+NAMED = {
+    "unshare": UNSHARE,
+    "chroot": UNSHARE,
+    "qemu": ("qemu", "autopkgtest-noble-amd64.img"),
+    "qemu/kvm": ("qemu", "autopkgtest-noble-amd64.img"),
+    "qemu/tcg": ("qemu", "autopkgtest-noble-amd64.img"),
+    "null": ("null",),
+    "ssh": ("ssh",),
+    "lxd": ("lxd", "testyard/noble/amd64"),
+}
+
+
+@pytest.mark.parametrize("kind", {*OUR_KINDS, *NAMED})
+def test_every_kind_of_host(kind: str) -> None:
+    words = testbed_words(kind, "noble", "amd64")
+    assert words == NAMED[kind]
+    assert recipe(shlex.join(["autopkgtest", "gzip", "--", *words]), "noble", "amd64")[-len(words) :] == words
+    assert recipe(f"autopkgtest gzip -- {kind}", "noble", "amd64")[3:] == words, "as it was written once"
+    assert bool(needing_another(words)) == (kind in ("null", "ssh", "lxd"))
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -43,6 +69,8 @@ def test_a_line_of_ours_is_taken() -> None:
         "autopkgtest gzip -- qemu --qemu-command=/tmp/x y",
         "autopkgtest gzip -- unshare --release=other --arch=amd64",
         "autopkgtest gzip -- ../../tmp/x",
+        "autopkgtest gzip -- ssh --setup-script=/tmp/x",
+        "autopkgtest gzip -- qemu/kvm /tmp/x",
         "autopkgtest /tmp/x -- null",
         "autopkgtest file:///x -- null",
         "autopkgtest gzip -- null; reboot",

@@ -159,6 +159,8 @@ def test_the_command_that_a_result_carries(tmp_path: Path) -> None:
     assert archives.count("private-ppa.launchpadcontent.net/owner/two/ubuntu noble main") == 2
     assert "s3cret" not in line
     assert "/w/" not in line
+    machine = line_of(command_of(parameters), request, Worker(), "qemu/kvm")
+    assert machine.endswith(" -- qemu autopkgtest-noble-amd64.img")
     secret = {"env": ["API_TOKEN=hunter2hunter2", "DB_PASSWORD=two words, three", "PLAIN=two words"]}
     line = line_of(command_of(secret), make_request("gzip", secret), Worker(), "unshare")
     assert not [word for word in ("hunter2", "three") if word in line]
