@@ -25,6 +25,8 @@ _GIT = re.compile(r"(?:https?|git)://[a-zA-Z0-9._/~+%:-]+(?:#[a-zA-Z0-9._/+~][a-
 _TEST = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9.+_-]*")
 _SWIFT_USER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._@-]*")
 _MAX_ITEMS = 1000
+# each one's key may be asked for, and keep a slot waiting for 40 s
+_MAX_PPAS = 20
 _MAX_LINE = 1000
 _MAX_ITEM = 4096
 
@@ -65,6 +67,8 @@ def triggers(value: Any) -> tuple[str, ...]:
 def ppas(value: Any) -> tuple[str, ...]:
     """Archives as ``[user:token@]owner/name[:fingerprint]`` each."""
     items = _strings("ppas", value)
+    if len(items) > _MAX_PPAS:
+        raise RequestError("ppas", f"names {len(items)} archives; {_MAX_PPAS} at most")
     for item in items:
         Ppa.parse(item)
     return items

@@ -8,11 +8,11 @@ script there puts them into apt's places and tells what is wrong with an archive
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from testyard.archives import Archives
-from testyard.errors import TestbedError
+from testyard.errors import CancelledRun, TestbedError
 from testyard.ppa import Ppa
 from worker.aptkeys import key_of
 
@@ -21,12 +21,19 @@ PLACE = "/run/testyard-archives"
 _SCRIPT = Path(__file__).with_name("archives.sh")
 
 
-def write_archives(folder: Path, ppas: Sequence[Ppa], release: str, settings: Archives) -> None:
+def write_archives(
+    folder: Path, ppas: Sequence[Ppa], release: str, settings: Archives, cancelled: Callable[[], bool]
+) -> None:
     """Make ``folder`` with all that the testbed needs to use the archives.
 
-    Raises RequestError if an archive has no key, TestbedError if a key cannot be fetched, OSError.
+    Raises RequestError if an archive has no key, TestbedError if a key cannot be fetched, OSError;
+    CancelledRun if ``cancelled`` says true before a key is fetched.
     """
-    keys = [_key(ppa, settings) for ppa in ppas]
+    keys = []
+    for ppa in ppas:
+        if cancelled():  # servers that are slow take 40 s for one
+            raise CancelledRun("the worker was told to stop")
+        keys.append(_key(ppa, settings))
     folder.mkdir(mode=0o700)
     for number, (ppa, key) in enumerate(zip(ppas, keys, strict=True)):
         name = f"testyard-{number}"

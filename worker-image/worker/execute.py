@@ -203,12 +203,16 @@ class Execution:
         return output.exit_code_of(status)
 
     def _archives(self) -> Path | None:
-        """The request's archives as files for the testbed. Raises RequestError, TestbedError, OSError."""
+        """The request's archives as files for the testbed.
+
+        Raises RequestError, TestbedError, CancelledRun, OSError.
+        """
         if not self._request.ppas or not self._testbed.disposable:
             return None
         folder = self.workspace.out.parent / "archives"
         folder.parent.mkdir()
-        write_archives(folder, self._request.archives, self._queue.release, self._settings.archives)
+        about = (self._request.archives, self._queue.release, self._settings.archives)
+        write_archives(folder, *about, self._cancelled.is_set)
         return folder
 
     def _follow(self, process: Process) -> bool:

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from testyard.archives import Archives
-from testyard.errors import RequestError, TestbedError
+from testyard.errors import CancelledRun, RequestError, TestbedError
 from testyard.ppa import Ppa
 from worker.aptkeys import key_of
 from worker.archives import write_archives
@@ -128,9 +130,36 @@ def test_the_folder_is_asked_first(keys: dict[str, bytes], tmp_path: Path) -> No
 def test_a_silent_server_is_no_fault_of_the_request(tmp_path: Path) -> None:
     settings = Archives(key_url="http://127.0.0.1:9/{fingerprint}")  # nobody listens
     with pytest.raises(TestbedError, match=r"^archive team/tools cannot be used: .*127\.0\.0\.1:9") as caught:
-        write_archives(tmp_path / "made", [_ppa("A" * 40)], "noble", settings)
+        write_archives(tmp_path / "made", [_ppa("A" * 40)], "noble", settings, lambda: False)
     assert not isinstance(caught.value, RequestError)
     assert not (tmp_path / "made").exists()
+
+
+def test_keys_are_not_fetched_for_a_run_that_is_cancelled(tmp_path: Path) -> None:
+    answers = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answers.append(self.path)
+            self.send_error(500)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing on the terminal."""
+
+    folder = tmp_path / "keys"
+    folder.mkdir()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        settings = Archives(key_url=f"http://127.0.0.1:{server.server_port}/{{fingerprint}}", keys=folder)
+        try:
+            with pytest.raises(CancelledRun):
+                write_archives(tmp_path / "made", [_ppa("A" * 40)], "noble", settings, lambda: True)
+            assert answers == []
+            with pytest.raises(TestbedError, match="status 500"):
+                write_archives(tmp_path / "made", [_ppa("A" * 40)], "noble", settings, lambda: False)
+            assert len(answers) == 1
+        finally:
+            server.shutdown()
 
 
 def test_files_for_apt(keys: dict[str, bytes], tmp_path: Path) -> None:
@@ -139,7 +168,7 @@ def test_files_for_apt(keys: dict[str, bytes], tmp_path: Path) -> None:
     settings = Archives(keys=tmp_path, private_url="http://p.example.org:81/{owner}/{name}")
     ppas = [_ppa(first), _ppa(first, credentials="me:s3cret@")]
     made = tmp_path / "made"
-    write_archives(made, ppas, "noble", settings)
+    write_archives(made, ppas, "noble", settings, lambda: False)
     assert (made / "testyard-0.sources").read_text().splitlines() == [
         "# team/tools",
         "Types: deb deb-src",
