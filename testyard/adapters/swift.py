@@ -124,10 +124,12 @@ class SwiftStore:
             try:
                 write()
             except ClientException as error:
-                if error.http_status != _MISSING or container not in self._known:
+                # once: another thread may find at the same time that the container has gone
+                read_acl = self._known.get(container)
+                if error.http_status != _MISSING or read_acl is None:
                     raise
                 # somebody has removed the container since we saw it
-                _make_container(connection, container, self._known[container])
+                _make_container(connection, container, read_acl)
                 stream.seek(0)
                 write()
 

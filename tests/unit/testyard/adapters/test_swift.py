@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import threading
 import traceback
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -47,3 +49,57 @@ def test_nobody_there(version: str, address: str, action: Callable[[SwiftStore],
     with SwiftStore(settings) as store, pytest.raises(StoreError, match=r"^store: cannot ") as caught:
         action(store)
     assert "s3cret" not in "".join(traceback.format_exception(caught.value))
+
+
+class Forgetful(dict[str, str]):
+    """As if another thread removed a name whenever it has been seen."""
+
+    def __contains__(self, name: object) -> bool:
+        found = super().__contains__(name)
+        self.pop(str(name), None)
+        return found
+
+
+def test_a_container_that_two_threads_find_gone() -> None:
+    containers: set[str] = set()
+    stored = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer(200)
+
+        def do_PUT(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            container, _, name = self.path.removeprefix("/v1/a/").partition("/")
+            if not name:
+                containers.add(container)
+            elif container not in containers:
+                return self._answer(404)
+            else:
+                stored.append((self.path, body))
+            return self._answer(201)
+
+        def _answer(self, status: int) -> None:
+            self.send_response(status)
+            host = f"http://127.0.0.1:{self.server.server_port}"  # type: ignore[attr-defined]
+            self.send_header("X-Storage-Url", f"{host}/v1/a")
+            self.send_header("X-Auth-Token", "t")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing on the terminal."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/auth/v1.0"
+        settings = Store.model_validate(
+            {"auth_version": "1", "auth_url": address, "user": "a:b", "key": SecretStr("k"), "retries": 0}
+        )
+        try:
+            with SwiftStore(settings) as store:
+                store._known = Forgetful(c=".r:*")
+                store.put("c", "n", b"x")
+        finally:
+            server.shutdown()
+    assert (containers, stored) == ({"c"}, [("/v1/a/c/n", b"x")])
