@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from testyard import fields
 from testyard.errors import RequestError
@@ -33,6 +34,7 @@ _BEAT = 10.0
 _LONGEST_WAIT = 20.0
 #: A browser whose stream broke comes again after so many milliseconds.
 _RETRY = b"retry: 1000\n\n"
+_FULL = "Too many follow logs at the moment. Try again soon, or ask for log.json."
 _EVENTS = "text/event-stream; charset=utf-8"
 
 
@@ -72,9 +74,25 @@ async def _events(request: Request) -> Response:
             raise _unknown()
     if request.method == "HEAD":
         return Response(media_type=_EVENTS)
+    if not site.logs.enter():
+        raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, _FULL, {"Retry-After": "5"})
     # proxies that collect an answer before they pass it on are told not to
     headers = {"Cache-Control": LIVE, "X-Accel-Buffering": "no"}
-    return StreamingResponse(_stream(site.logs, request_id, place), media_type=_EVENTS, headers=headers)
+    return _Stream(site.logs, _stream(site.logs, request_id, place), headers)
+
+
+class _Stream(StreamingResponse):
+    """An answer that has a place among the hub's streams, and gives it back however it ends."""
+
+    def __init__(self, hub: LogHub, content: AsyncIterator[bytes], headers: Mapping[str, str]) -> None:
+        super().__init__(content, media_type=_EVENTS, headers=headers)
+        self._hub = hub
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._hub.leave()
 
 
 async def _stream(hub: LogHub, request_id: str, place: Place) -> AsyncIterator[bytes]:

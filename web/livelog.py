@@ -30,6 +30,9 @@ _KEPT = 15.0
 _RECENT, _LOOK, _PAGE = 512 * 1024, 1024 * 1024, 256 * 1024
 #: Pages that are kept: many who come late read the same.
 _MOST_PAGES = 64
+#: Requests that one question to the index asks for; streams that are open at the same time, each of
+#: which is a connection, a task and some kB.
+_SLICE, MOST_STREAMS = 1000, 2000
 #: Seconds that a request has ended until its log counts as whole, if nobody said so.
 _PATIENCE = 6.0
 
@@ -185,6 +188,18 @@ class LogHub:
         self._opening: dict[str, asyncio.Task[Feed]] = {}
         self._pages: OrderedDict[tuple[str, int, int], asyncio.Task[tuple[Told, ...]]] = OrderedDict()
         self._task: asyncio.Task[None] | None = None
+        self._streams = 0
+
+    def enter(self) -> bool:
+        """Take a place for a stream; False if all are taken."""
+        if self._streams >= MOST_STREAMS:
+            return False
+        self._streams += 1
+        return True
+
+    def leave(self) -> None:
+        """Give the place back."""
+        self._streams -= 1
 
     @asynccontextmanager
     async def reading(self, request_id: str) -> AsyncIterator[Feed | None]:
@@ -282,7 +297,10 @@ class LogHub:
 
     def _news(self, asked: list[Asked]) -> dict[str, News]:
         with self._engine.connect() as connection:
-            marks = read.request_marks(connection, [one.request_id for one in asked])
+            names = [one.request_id for one in asked]
+            marks: dict[str, read.Mark] = {}
+            for start in range(0, len(names), _SLICE):
+                marks |= read.request_marks(connection, names[start : start + _SLICE])
             found = {}
             for one in asked:
                 mark = marks.get(one.request_id)

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import MutableMapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 
+import httpx
 import pytest
 from sqlalchemy import Engine, event
 
@@ -213,3 +216,81 @@ def test_many_who_come_late_read_the_same_pages(database: str, run: Run) -> None
     assert len(set(told)) == 1
     assert told[0].count("event: log") == 64
     assert len(statements) < 60, "a page is 256 KiB and two questions"
+
+
+def test_the_index_is_asked_for_a_limited_number_at_a_time(
+    database: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.log("one\n")
+    monkeypatch.setattr("web.livelog._SLICE", 2)
+    engine = open_index(database)
+    asked: list[int] = []
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def note(_c: object, _cursor: object, statement: str, parameters: tuple[object, ...], *_: object) -> None:
+        if " IN (" in statement:
+            asked.append(len(parameters))
+
+    async def read() -> None:
+        hub = hub_on(engine)
+        async with AsyncExitStack() as stack:
+            for request_id in (QUEUED, RUNNING, DONE, REJECTED, ID):
+                assert await stack.enter_async_context(hub.reading(request_id)) is not None
+            asked.clear()
+            await asyncio.sleep(0.4)
+        await hub.close()
+
+    asyncio.run(read())
+    assert asked[:3] == [2, 2, 1]
+
+
+def test_streams_have_a_limited_number_of_places(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("web.livelog.MOST_STREAMS", 2)
+    app = samples.create_app(samples.settings(database))
+    path = f"/requests/{RUNNING}/log.events"
+
+    async def stream() -> asyncio.Task[None]:
+        """A reader who reads for ever."""
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": "GET",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "headers": [],
+        }
+        begun, never = asyncio.Event(), asyncio.Event()
+
+        async def receive() -> dict[str, object]:
+            await never.wait()
+            return {}
+
+        async def send(message: MutableMapping[str, object]) -> None:
+            if message["type"] == "http.response.body":
+                begun.set()
+
+        task = asyncio.create_task(app(scope, receive, send))
+        await asyncio.wait_for(begun.wait(), 5)
+        return task
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://site") as client:
+            return await client.get(path)
+
+    async def crowd() -> httpx.Response:
+        readers = [await stream() for _ in range(2)]
+        answer = await ask()
+        # also one that breaks off gives its place back
+        readers.pop().cancel()
+        await asyncio.sleep(0.05)
+        readers.append(await stream())
+        for reader in readers:
+            reader.cancel()
+        await asyncio.gather(*readers, return_exceptions=True)
+        return answer
+
+    answer = asyncio.run(asyncio.wait_for(crowd(), 20))
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert "Too many follow logs" in answer.text
