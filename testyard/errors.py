@@ -7,7 +7,10 @@
     ├── SettingsError     the operator's: a setting is missing or wrong
     ├── TestbedError      ours or the host's: the request is tried again
     │   └── LastingTestbedError   … but not by itself
+    ├── ForbiddenError    who asks may not; asking again does not help
+    ├── LimitError        too much was asked at once: try again later
     ├── BrokerError       RabbitMQ: tried again with backoff
+    │   └── NotSentError  … and the message surely is not there
     ├── StoreError        Swift: tried again with backoff
     └── CancelledRun      someone asked for it
 
@@ -69,6 +72,26 @@ class LastingTestbedError(TestbedError):
 
 class BrokerError(TestyardError):
     """The message broker could not be reached, or refused."""
+
+
+class NotSentError(BrokerError):
+    """Nothing of the message reached the broker."""
+
+
+class ForbiddenError(TestyardError):
+    """Who asks may not. ``login`` is true if it is not known who asks, and logging in may help."""
+
+    def __init__(self, brief: str, *, login: bool = False, resolution: str = "") -> None:
+        super().__init__(brief, resolution=resolution)
+        self.login = login
+
+
+class LimitError(TestyardError):
+    """Too much was asked at once; ``retry_after`` is in seconds."""
+
+    def __init__(self, brief: str, *, retry_after: float) -> None:
+        super().__init__(brief)
+        self.retry_after = retry_after
 
 
 class StoreError(TestyardError):

@@ -183,6 +183,25 @@ class Index(Section):
     sweep_interval: int = Field(default=300, ge=1, description="seconds between two sweeps over the store")
 
 
+class Intake(Section):
+    """The doors by which requests come in: API, forms, hooks."""
+
+    url: str = Field(
+        default="", description="address of the request function for people; empty: that of the site"
+    )
+    hooks_url: str = Field(default="", description="address of the webhook function; empty: that of the site")
+    database: SecretStr = Field(
+        default=SecretStr(""),
+        description="where tokens, sessions and the audit log are; any SQLAlchemy URL; empty: database.url",
+    )
+    policy: Path | None = Field(default=None, description="file that says who may do what")
+    logins: Path | None = Field(default=None, description="file that names the places where people log in")
+    projects: Path | None = Field(default=None, description="file of the projects whose hooks are taken")
+    trusted_proxies: tuple[str, ...] = Field(
+        default=("127.0.0.1", "::1"), description="who may say for whom they ask (X-Forwarded-For)"
+    )
+
+
 class Settings(BaseSettings):
     """All sections, validated and frozen."""
 
@@ -201,6 +220,7 @@ class Settings(BaseSettings):
     topology: Topology = Topology()
     worker: Worker = Field(default_factory=Worker)
     index: Index = Index()
+    intake: Intake = Intake()
 
     @classmethod
     def settings_customise_sources(

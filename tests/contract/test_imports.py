@@ -26,6 +26,7 @@ MODULES = sorted((room, path) for room, folder in ROOMS.items() for path in fold
 EDGES = {
     "adapters",
     "index",
+    "intake",
     "cli",
     "local",
     "settings.py",

@@ -17,7 +17,7 @@ from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPError, ChannelClosedByBroker, UnroutableError
 
 from testyard.adapters.tls import AUTHORITY_KEY, take_authority, trust
-from testyard.errors import BrokerError, SettingsError
+from testyard.errors import BrokerError, NotSentError, SettingsError
 from testyard.event import COMPLETION_EXCHANGE, EVENTS_EXCHANGE, STATUS_EXCHANGE
 from testyard.queue import DEAD_LETTERS, QueueName
 
@@ -112,6 +112,15 @@ def _open(parameters: pika.URLParameters) -> pika.BlockingConnection:
         return pika.BlockingConnection(parameters)
 
 
+@contextmanager
+def _nothing_sent() -> Iterator[None]:
+    """What fails here fails before a message was sent."""
+    try:
+        yield
+    except BrokerError as error:
+        raise NotSentError(error.brief, details=error.details, resolution=error.resolution) from error
+
+
 class Publisher:
     """A connection that publishes with confirms; opened when first needed and after a failure.
 
@@ -137,13 +146,14 @@ class Publisher:
                 connection.close()
 
     def channel(self) -> BlockingChannel:
-        """An open channel in confirm mode. Raises BrokerError."""
+        """An open channel in confirm mode. Raises NotSentError."""
         if self._channel is None or not self._channel.is_open:
             self.close()
-            self._connection = _open(self._parameters)
-            with broker_errors("open a channel"):
-                self._channel = self._connection.channel()
-                self._channel.confirm_delivery()
+            with _nothing_sent():
+                self._connection = _open(self._parameters)
+                with broker_errors("open a channel"):
+                    self._channel = self._connection.channel()
+                    self._channel.confirm_delivery()
         return self._channel
 
     def serve(self) -> None:
@@ -162,7 +172,7 @@ class Publisher:
     def publish_request(self, queue: QueueName, body: bytes, request_id: str | None = None) -> None:
         """Put a request into its queue; returns when the broker has it on disk.
 
-        Raises BrokerError, also if the queue does not exist: then nothing was sent.
+        Raises BrokerError; NotSentError if the broker could not be reached, or the queue does not exist.
         """
         properties = pika.BasicProperties(
             delivery_mode=_PERSISTENT, message_id=request_id, headers={ACCEPTED_HEADER: str(time.time())}
@@ -170,7 +180,7 @@ class Publisher:
         try:
             self._publish("", str(queue), body, properties, mandatory=True)
         except UnroutableError as error:
-            raise BrokerError(
+            raise NotSentError(
                 f"broker: there is no queue {queue}; nothing was sent",
                 resolution="Check release and architecture, or let an operator run `testyard broker setup`.",
             ) from error

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import Engine, event, func, select
+from sqlalchemy import Engine, MetaData, event, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.exc import ArgumentError, DataError, NoSuchModuleError, SQLAlchemyError
@@ -54,14 +54,14 @@ def index_engine(url: str, *, writer: bool = False) -> Engine:
     return engine
 
 
-def create_tables(engine: Engine) -> None:
+def create_tables(engine: Engine, tables: MetaData = metadata) -> None:
     """Make the tables that are missing; others may do so at the same time. Raises TestyardError."""
     with index_errors(), engine.begin() as connection:
         # two that look for a table and find none both make it, and one fails: so one after the other.
         # On SQLite a writer's BEGIN sees to that
         if connection.dialect.name == "postgresql":
             connection.execute(select(func.pg_advisory_xact_lock(_TABLES_LOCK)))
-        metadata.create_all(connection)
+        tables.create_all(connection)
 
 
 @contextmanager

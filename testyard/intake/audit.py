@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The audit log: who did what, kept with what was done in one transaction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from testyard.index import limits
+from testyard.intake.identity import Identity
+from testyard.intake.schema import audit
+from testyard.secrets import masked
+
+
+class Action(StrEnum):
+    """What can be done."""
+
+    ACCEPTED = "request accepted"
+    REFUSED = "request refused"
+    FOUND = "request known already"
+    CANCELLED = "request cancelled"
+    QUEUE = "queue changed"
+    TOKEN_MADE = "token made"  # noqa: S105  an action, no password
+    TOKEN_REVOKED = "token revoked"  # noqa: S105
+    LOGIN = "login"
+    LOGIN_REFUSED = "login refused"
+    LOGOUT = "logout"
+    HOOK = "hook taken"
+    HOOK_REFUSED = "hook refused"
+
+
+@dataclass(frozen=True)
+class Deed:
+    """One line of the log. ``time`` is Unix time; ``address`` the client's, as far as it is known."""
+
+    action: Action
+    owner: str
+    address: str = ""
+    request_id: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    time: float = field(default_factory=time.time)
+
+
+def record(
+    connection: Connection,
+    action: Action,
+    who: Identity,
+    *,
+    address: str = "",
+    request_id: str | None = None,
+    **details: Any,
+) -> None:
+    """Add a line; secrets in ``details`` are masked. What is private must not be in them."""
+    connection.execute(
+        audit.insert().values(
+            time=time.time(),
+            action=str(action),
+            owner=limits.text(who.owner),
+            address=limits.text(address),
+            request_id=request_id,
+            details=limits.parameters(masked(details)),
+        )
+    )
+
+
+def deeds(
+    connection: Connection,
+    *,
+    owner: str = "",
+    request_id: str = "",
+    action: Action | None = None,
+    before: int | None = None,
+    limit: int = 100,
+) -> tuple[tuple[int, Deed], ...]:
+    """The newest lines with their numbers, the newest first; ``before`` a number, for the next page."""
+    query = select(audit).order_by(audit.c.id.desc()).limit(limit)
+    if owner:
+        query = query.where(audit.c.owner == owner)
+    if request_id:
+        query = query.where(audit.c.request_id == request_id)
+    if action:
+        query = query.where(audit.c.action == str(action))
+    if before is not None:
+        query = query.where(audit.c.id < before)
+    return tuple(
+        (
+            row.id,
+            Deed(Action(row.action), row.owner, row.address, row.request_id, row.details, row.time),
+        )
+        for row in connection.execute(query)
+    )
