@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The projects whose hooks are taken: one TOML file, `intake.projects` (docs/hooks.md).
+
+    [projects."github/owner/project"]
+    secret_file = "/etc/testyard/hook-secret"
+    token_file = "/etc/testyard/token"
+    release = ["trixie"]
+
+``github/owner/*`` is for all of an owner, ``github/*`` for whoever has the secret; the closest one counts.
+Standard library only: the webhook function must start fast.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from testyard.errors import SettingsError
+
+FORGES = ("github", "gitlab", "forgejo", "gitea")
+
+#: Where each forge is unless a project says otherwise.
+_ADDRESS = {
+    "github": "https://github.com",
+    "gitlab": "https://gitlab.com",
+    "forgejo": "https://codeberg.org",
+    "gitea": "https://gitea.com",
+}
+_API = {"github": "/api/v3", "gitlab": "/api/v4", "forgejo": "/api/v1", "gitea": "/api/v1"}
+_NAME = re.compile(r"(?:[A-Za-z0-9_.-]+/)*(?:[A-Za-z0-9_.-]+|\*)")
+_LEAST_SECRET = 8
+#: Keys of a project's table that say what is asked for when nobody says it: text, or a list of texts.
+_TEXTS = ("package", "build-git", "testname")
+_LISTS = ("release", "arch", "ppa", "env")
+#: Keys that are secret. Each may be given itself, as ``<key>_file``, or as ``<key>_env``, a variable's name.
+_SECRETS = ("secret", "token", "private_key")
+
+
+class HasProjects(Protocol):
+    """The section of the settings that is needed here."""
+
+    @property
+    def projects(self) -> Path | None: ...
+
+
+class HasIntake(Protocol):
+    """The settings, as far as they are needed here."""
+
+    @property
+    def intake(self) -> HasProjects: ...
+
+
+@dataclass(frozen=True)
+class Project:
+    """One project, or all that a pattern names.
+
+    ``path`` is ``owner/project``. ``secrets`` sign its hooks, any of them: two while one is replaced.
+    ``sha1`` takes GitHub's older signatures too. ``token``, or ``app_id`` and ``private_key`` of a GitHub
+    App, let us tell the forge. ``url`` is the forge's address, ``api`` its API's, both without a slash at
+    the end. ``defaults`` has what requests ask for: ``release``, ``arch``, ``ppa``, ``env`` (lists),
+    ``package``, ``build-git``, ``testname``.
+    """
+
+    forge: str
+    path: str
+    url: str
+    api: str
+    secrets: tuple[str, ...] = field(repr=False)
+    sha1: bool = False
+    token: str = field(default="", repr=False)
+    app_id: str = ""
+    private_key: str = field(default="", repr=False)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Projects:
+    """All projects, by ``forge/path``."""
+
+    by_name: Mapping[str, Project] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, settings: HasIntake) -> Projects:
+        """Those of the file `intake.projects`; none if there is no such setting. Raises SettingsError."""
+        return cls.read(settings.intake.projects) if settings.intake.projects else cls()
+
+    @classmethod
+    def read(cls, path: Path) -> Projects:
+        """Those of a file. Raises SettingsError naming the project and key that is wrong."""
+        try:
+            content = tomllib.loads(path.read_text())
+        except OSError as error:
+            raise SettingsError(f"intake.projects: {path}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"intake.projects: {path} is no TOML: {error}") from error
+        tables = content.pop("projects", {})
+        if content or not isinstance(tables, dict):
+            raise SettingsError(
+                f'intake.projects: {path} must hold tables such as [projects."github/owner/project"] only'
+            )
+        return cls({name: _project(name, table) for name, table in tables.items()})
+
+    def of(self, forge: str, path: str) -> Project | None:
+        """The project's own table, or that of the closest pattern; None if nobody has named it."""
+        names = [f"{forge}/{path}"]
+        while "/" in path:
+            path = path.rpartition("/")[0]
+            names.append(f"{forge}/{path}/*")
+        names.append(f"{forge}/*")
+        return next((found for name in names if (found := self.by_name.get(name))), None)
+
+
+def _project(name: str, table: object) -> Project:
+    forge, _, path = name.partition("/")
+    if forge not in FORGES or not _NAME.fullmatch(path):
+        raise _wrong(name, f"is not <forge>/<owner>/<project>; forges are {', '.join(FORGES)}")
+    if not isinstance(table, dict):
+        raise _wrong(name, "must be a table")
+    known = {f"{key}{end}" for key in _SECRETS for end in ("", "_file", "_env")}
+    known |= {"url", "api", "sha1", "app_id", *_TEXTS, *_LISTS}
+    if unknown := sorted(set(table) - known):
+        raise _wrong(name, f"{unknown[0]}: no such key; known: {', '.join(sorted(known))}")
+    sha1 = table.get("sha1", False)
+    if not isinstance(sha1, bool):
+        raise _wrong(name, "sha1: must be true or false")
+    url = _address(name, "url", table) or _ADDRESS[forge]
+    own_api = f"{url}{_API[forge]}"
+    if forge == "github" and url == _ADDRESS["github"]:
+        own_api = "https://api.github.com"
+    return Project(
+        forge=forge,
+        path=path,
+        url=url,
+        api=_address(name, "api", table) or own_api,
+        secrets=_hook_secrets(name, table),
+        sha1=sha1,
+        token=_secret(name, "token", table),
+        app_id=_text(name, "app_id", table),
+        private_key=_secret(name, "private_key", table),
+        defaults=_defaults(name, table),
+    )
+
+
+def _defaults(name: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {key: _text(name, key, table) for key in _TEXTS if key in table}
+    for key in _LISTS:
+        if key in table:
+            value = table[key]
+            items = [value] if isinstance(value, str) else value
+            if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+                raise _wrong(name, f"{key}: must be text, or a list of texts")
+            found[key] = tuple(items)
+    return found
+
+
+def _hook_secrets(name: str, table: Mapping[str, Any]) -> tuple[str, ...]:
+    given = table.get("secret")
+    secrets = tuple(given) if isinstance(given, list) else (_secret(name, "secret", table),)
+    if not all(isinstance(secret, str) and len(secret) >= _LEAST_SECRET for secret in secrets) or not secrets:
+        raise _wrong(name, f"secret (or secret_file, secret_env): needs {_LEAST_SECRET} characters or more")
+    return secrets
+
+
+def _secret(name: str, key: str, table: Mapping[str, Any]) -> str:
+    given = [each for each in (key, f"{key}_file", f"{key}_env") if each in table]
+    if len(given) > 1:
+        raise _wrong(name, f"{given[0]} and {given[1]} are given; one is enough")
+    if not given:
+        return ""
+    value = _text(name, given[0], table)
+    if given[0].endswith("_env"):
+        if value not in os.environ:
+            raise _wrong(name, f"{given[0]}: there is no variable {value}")
+        return os.environ[value].strip()
+    if given[0].endswith("_file"):
+        try:
+            return Path(value).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise _wrong(name, f"{given[0]}: {value} cannot be read") from error
+    return value
+
+
+def _address(name: str, key: str, table: Mapping[str, Any]) -> str:
+    value = _text(name, key, table).rstrip("/")
+    try:
+        parts = urlsplit(value)
+        good = not value or (parts.scheme in ("http", "https") and parts.hostname and not parts.query)
+    except ValueError:
+        good = False
+    if not good:
+        raise _wrong(name, f"{key}: must be an http(s) address")
+    return value
+
+
+def _text(name: str, key: str, table: Mapping[str, Any]) -> str:
+    value = table.get(key, "")
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)  # an app's number
+    if not isinstance(value, str):
+        raise _wrong(name, f"{key}: must be text")
+    return value
+
+
+def _wrong(name: str, problem: str) -> SettingsError:
+    return SettingsError(f'intake.projects: projects."{name[:100]}": {problem}')
