@@ -23,6 +23,7 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as EnvironmentError_
 
+from testyard.admission import Rates
 from testyard.archives import Archives
 from testyard.errors import RequestError, SettingsError
 from testyard.hosts import LOCAL_KINDS, AnyHost, Host
@@ -200,6 +201,7 @@ class Intake(Section):
     trusted_proxies: tuple[str, ...] = Field(
         default=("127.0.0.1", "::1"), description="who may say for whom they ask (X-Forwarded-For)"
     )
+    rates: Rates = Rates()
 
 
 class Settings(BaseSettings):

@@ -30,6 +30,7 @@ EDGES = {
     "cli",
     "local",
     "settings.py",
+    "admission.py",
     "archives.py",
     "hosts.py",
     "section.py",

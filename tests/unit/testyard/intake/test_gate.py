@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The gate: limits, rights, and what makes no sense."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import Engine
+
+from testyard.admission import Rates
+from testyard.errors import ForbiddenError, LimitError, RequestError
+from testyard.intake import ANONYMOUS, Identity, Scope, create_intake, intake_engine
+from testyard.intake.gate import Gate
+from testyard.intake.policy import Right
+from testyard.intake.submit import Wish
+from testyard.queue import QueueName
+from testyard.settings import Database, Intake, Settings, Topology
+
+OPERATOR = Identity("operator/root", "root")
+BOT = Identity("launchpad/britney", "britney", scopes=frozenset({Scope.REQUEST}), token="0123")
+JANE = Identity("github/jane", "jane")
+
+
+def wish(
+    package: str = "gzip", *, queue: str = "debci-noble-amd64", force: bool = False, **keys: Any
+) -> Wish:
+    parameters = {name.replace("_", "-"): value for name, value in keys.items()}
+    return Wish(QueueName.parse(queue), package, parameters, force=force)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(
+        database=Database(url=SecretStr(f"sqlite:///{tmp_path}/intake.db")),
+        topology=Topology(
+            releases=("noble", "focal"),
+            architectures=("amd64", "riscv64"),
+            contexts=("ubuntu", "ppa"),
+            allowed={"focal": ("amd64",)},
+        ),
+        intake=Intake(rates=Rates(identity_burst=2, address_burst=3)),
+    )
+
+
+@pytest.fixture
+def memory(settings: Settings) -> Iterator[Engine]:
+    engine = intake_engine(settings)
+    create_intake(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def gate(settings: Settings, memory: Engine) -> Gate:
+    return Gate.of(settings, memory)
+
+
+def test_limits_of_identity_and_address(gate: Gate) -> None:
+    gate.admit(JANE, "192.0.2.1", cost=2)
+    with pytest.raises(LimitError, match="github/jane"):
+        gate.admit(JANE, "192.0.2.2")
+    gate.admit(BOT, "192.0.2.1")
+    with pytest.raises(LimitError, match="this address"):
+        gate.admit(ANONYMOUS, "192.0.2.1")
+    for _ in range(10):
+        gate.admit(OPERATOR, "192.0.2.1")
+
+
+def test_without_a_file_token_holders_and_operators_may_request(gate: Gate) -> None:
+    gate.allow([wish(), wish("dash", force=True)], BOT)
+    gate.allow([wish(readable_by="someone")], OPERATOR)
+    with pytest.raises(ForbiddenError, match="github/jane may not request tests of gzip") as refused:
+        gate.allow([wish()], JANE)
+    assert refused.value.resolution == "It is for holders of a token."
+    assert not refused.value.login
+
+
+def test_where_people_log_in_a_token_alone_is_no_right(settings: Settings, memory: Engine) -> None:
+    # whoever logs in makes tokens
+    people = settings.intake.model_copy(update={"logins": Path("logins.toml")})
+    gate = Gate.of(settings.model_copy(update={"intake": people}), memory)
+    with pytest.raises(ForbiddenError, match="may not request"):
+        gate.allow([wish()], BOT)
+    gate.allow([wish()], OPERATOR)
+
+
+def test_who_is_not_known_is_asked_to_log_in(gate: Gate) -> None:
+    with pytest.raises(ForbiddenError, match="log in to request tests of gzip in ubuntu of noble") as refused:
+        gate.allow([wish()], ANONYMOUS)
+    assert refused.value.login
+
+
+def test_a_token_is_for_its_scopes_only(gate: Gate) -> None:
+    reader = Identity("operator/root", "root", scopes=frozenset({Scope.READ_PRIVATE}), token="0123")
+    with pytest.raises(ForbiddenError, match="this token is not to request") as refused:
+        gate.allow([wish()], reader)
+    assert "scope request" in refused.value.resolution
+    with pytest.raises(ForbiddenError, match="this token is not to cancel"):
+        gate.may_cancel(BOT, BOT.owner, "gzip")
+    assert not gate.may(reader, Right.ADMIN)
+    assert gate.may(OPERATOR, Right.ADMIN)
+
+
+def test_own_requests_may_be_cancelled_and_others_not(gate: Gate) -> None:
+    gate.may_cancel(JANE, "github/jane", "gzip")
+    gate.may_cancel(OPERATOR, "github/jane", "gzip")
+    for owner in ("github/joe", ""):
+        with pytest.raises(ForbiddenError, match="cancel others' tests of gzip"):
+            gate.may_cancel(JANE, owner, "gzip")
+        with pytest.raises(ForbiddenError):
+            gate.may_cancel(ANONYMOUS, owner, "gzip")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field", "words"),
+    [
+        (wish(queue="debci-jammy-amd64"), "release", "'jammy' is not configured; there is: noble, focal"),
+        (wish(queue="debci-noble-arm64"), "architecture", "'arm64' is not configured"),
+        (wish(queue="debci-focal-riscv64"), "architecture", "focal is not tested on riscv64"),
+        (wish(queue="debci-huge-noble-amd64"), "context", "'huge' is not configured"),
+        (wish("GZIP"), "package", "capital letters"),
+        (wish(triggers=["migration-reference/0", "gzip/1"]), "triggers", "no other trigger"),
+        (wish(triggers=["migration-reference/0"], ppas=["a/b"]), "ppas", "no archive"),
+        (wish(triggers=["migration-reference/0"], all_proposed="1"), "all-proposed", "proposed pocket"),
+    ],
+)
+def test_what_makes_no_sense_is_told_by_its_field(gate: Gate, wrong: Wish, field: str, words: str) -> None:
+    with pytest.raises(RequestError, match=words) as one:
+        gate.check([wrong])
+    assert one.value.field == field
+    with pytest.raises(RequestError) as many:
+        gate.check([wish(), wrong])
+    assert many.value.field == f"requests[1].{field}"
+
+
+def test_what_makes_sense_passes(gate: Gate) -> None:
+    gate.check([wish(triggers=["migration-reference/0"]), wish(queue="debci-ppa-focal-amd64", ppas=["a/b"])])

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What is asked before a request may come in: how much, whether they may, and whether it makes sense."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from sqlalchemy import Engine
+
+from testyard.errors import RequestError, TestyardError
+from testyard.index import index_errors
+from testyard.intake.identity import Identity
+from testyard.intake.policy import Knowledge, Policy, Question, Right, check_scope, default_policy
+from testyard.intake.rates import buckets_of, take
+from testyard.intake.submit import Wish
+from testyard.request import MIGRATION_REFERENCE, TestRequest, make_request
+from testyard.settings import Settings
+
+#: Contexts whose results decide about migration.
+_MIGRATION = ("ubuntu", "huge")
+
+
+class NoKnowledge:
+    """Nobody to ask."""
+
+    def uploads(self, who: Identity, question: Question) -> bool:
+        """See `Knowledge`."""
+        return False
+
+    def member(self, who: Identity, group: str) -> bool:
+        """See `Knowledge`."""
+        return False
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Wishes that make sense, and what whoever asks should be told about them."""
+
+    wishes: tuple[Wish, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Gate:
+    """For any number of threads. All of it may wait for databases and other servers."""
+
+    settings: Settings
+    memory: Engine
+    knowledge: Knowledge = field(default_factory=NoKnowledge)
+
+    @classmethod
+    def of(cls, settings: Settings, memory: Engine) -> Gate:
+        """One for each process. Raises SettingsError if the policy cannot be read."""
+        return cls(settings, memory)
+
+    def admit(self, who: Identity, address: str, cost: int = 1) -> None:
+        """Count ``cost`` requests of somebody. Raises LimitError if that is too much now."""
+        if self.may(who, Right.UNLIMITED):
+            return
+        with index_errors(), self.memory.begin() as memory:
+            take(memory, buckets_of(self.settings.intake.rates, who.owner, address), cost)
+
+    def may(self, who: Identity, right: Right) -> bool:
+        """True if they have a right that is about no package in particular, or about all."""
+        try:
+            self._policy().check(who, Question(right), self.knowledge)
+        except TestyardError:  # what cannot be found out now gives no right
+            return False
+        return True
+
+    def allow(self, wishes: Sequence[Wish], who: Identity) -> None:
+        """Raises ForbiddenError if they may not ask for one of these, RequestError for one that is none."""
+        policy = self._policy()
+        questions = [one for _, wish, request in _requests(wishes) for one in _questions(wish, request)]
+        for question in dict.fromkeys(questions):
+            policy.check(who, question, self.knowledge)
+
+    def may_cancel(self, who: Identity, owner: str, package: str) -> None:
+        """Raises ForbiddenError if they may not cancel ``owner``'s request, or one that is nobody's."""
+        question = Question(Right.CANCEL, package)
+        if who.owner and who.owner == owner:
+            check_scope(who, question)
+        else:
+            self._policy().check(who, question, self.knowledge)
+
+    def check(self, wishes: Sequence[Wish]) -> Checked:
+        """Raises RequestError naming the field (``requests[3].triggers`` where there are several)."""
+        for place, wish, request in _requests(wishes):
+            with _at(place):
+                self._check(wish, request)
+        return Checked(tuple(wishes))
+
+    def _policy(self) -> Policy:
+        return default_policy(people=self.settings.intake.logins is not None)
+
+    def _check(self, wish: Wish, request: TestRequest) -> None:
+        topology, queue = self.settings.topology, wish.queue
+        _known("release", queue.release, topology.releases)
+        _known("architecture", queue.architecture, topology.architectures)
+        _known("context", queue.context, topology.contexts)
+        if not topology.allows(queue.release, queue.architecture):
+            raise RequestError("architecture", f"{queue.release} is not tested on {queue.architecture}")
+        if MIGRATION_REFERENCE in request.triggers:
+            _check_reference(request.triggers, request.ppas, all_proposed=request.all_proposed)
+
+
+def _check_reference(triggers: Sequence[str], ppas: Sequence[str], *, all_proposed: bool) -> None:
+    what = f"a run with the trigger {MIGRATION_REFERENCE} tests what is released"
+    if set(triggers) != {MIGRATION_REFERENCE}:
+        raise RequestError("triggers", f"{what}: it can have no other trigger")
+    if ppas:
+        raise RequestError("ppas", f"{what}: it can have no archive beside it")
+    if all_proposed:
+        raise RequestError("all-proposed", f"{what}: it takes nothing from the proposed pocket")
+
+
+def _known(field_name: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        there = ", ".join(known) or "none at all"
+        raise RequestError(field_name, f"{value!r} is not configured; there is: {there}")
+
+
+def _questions(wish: Wish, request: TestRequest) -> list[Question]:
+    """All that a wish takes."""
+    rights = [Right.REQUEST]
+    if wish.force:
+        rights.append(Right.FORCE)
+    if request.private:
+        rights.append(Right.PRIVATE)
+    if (request.env or request.testname) and wish.queue.context in _MIGRATION:
+        rights.append(Right.VARIABLES)
+    where = (wish.package, wish.queue.context, wish.queue.release, request.trigger_sources)
+    return [Question(right, *where) for right in rights]
+
+
+def _requests(wishes: Sequence[Wish]) -> Iterator[tuple[str, Wish, TestRequest]]:
+    """Each wish, with the place that its errors name."""
+    for number, wish in enumerate(wishes):
+        place = f"requests[{number}]." if len(wishes) > 1 else ""
+        with _at(place):
+            request = make_request(wish.package, wish.parameters)
+        yield place, wish, request
+
+
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    try:
+        yield
+    except RequestError as error:
+        raise RequestError(f"{place}{error.field}", error.problem) from error

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Rate limits that any number of copies share: token buckets in the table ``intake_bucket``.
+
+A bucket holds ``size`` and is filled again by ``per_second``. What costs more than ``size`` may be taken
+from a full one, which then owes the rest: so nothing that is asked for once is refused for ever.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+
+from sqlalchemy import ColumnElement, Connection, case, delete, select
+
+from testyard.admission import Rates
+from testyard.errors import LimitError
+from testyard.index.engine import insert_for
+from testyard.intake.schema import bucket
+
+#: Leading bits of an IPv6 address that one customer has: whoever has one address has 2^64 of them.
+_IPV6_BITS = 64
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """One limit. ``kind`` and ``name`` make its key; ``what`` tells people whose limit it is."""
+
+    kind: str
+    name: str
+    size: float
+    per_second: float
+    what: str = ""
+
+    @property
+    def key(self) -> str:
+        """Its row."""
+        return f"{self.kind}/{self.name[:200]}"
+
+
+def buckets_of(rates: Rates, owner: str, address: str) -> tuple[Bucket, ...]:
+    """The limits of somebody at an address; either may be empty if it is not known."""
+    found = []
+    if address:
+        size, rate = rates.address_burst, rates.address_per_minute / 60
+        found.append(Bucket("address", _network(address), size, rate, "this address"))
+    if owner:
+        size, rate = rates.identity_burst, rates.identity_per_minute / 60
+        found.append(Bucket("identity", owner, size, rate, owner))
+    return tuple(found)
+
+
+def take(
+    connection: Connection, buckets: Sequence[Bucket], cost: float = 1, now: float | None = None
+) -> None:
+    """Take ``cost`` from each. Raises LimitError, after which the caller's transaction must be undone."""
+    now = time.time() if now is None else now
+    for one in buckets:  # in one order of kinds, so that two can never wait for each other
+        if not _taken(connection, one, cost, now):
+            wait = _wait(connection, one, cost, now)
+            raise LimitError(
+                f"too many requests of {one.what or one.name}: {one.size:g} at once and"
+                f" {one.per_second * 60:g} a minute are taken; again in {wait:.0f} s",
+                retry_after=wait,
+            )
+
+
+def forget_full(connection: Connection, sizes: Sequence[Bucket], now: float | None = None) -> int:
+    """Remove the buckets that are full again, of the kinds of ``sizes``; returns how many."""
+    now = time.time() if now is None else now
+    removed = 0
+    for one in sizes:
+        full = bucket.c.left + (now - bucket.c.updated) * one.per_second >= one.size
+        removed += connection.execute(
+            delete(bucket).where(bucket.c.key.startswith(f"{one.kind}/"), full)
+        ).rowcount
+    return removed
+
+
+def _taken(connection: Connection, one: Bucket, cost: float, now: float) -> bool:
+    left = _left(one, now)
+    query = (
+        insert_for(connection.dialect)(bucket)
+        .values(key=one.key, left=one.size - cost, updated=now)
+        .on_conflict_do_update(
+            index_elements=[bucket.c.key],
+            # the clocks of two machines differ: time never goes back
+            set_={
+                "left": left - cost,
+                "updated": case((bucket.c.updated < now, now), else_=bucket.c.updated),
+            },
+            where=left >= min(cost, one.size),
+        )
+        .returning(bucket.c.key)
+    )
+    return connection.execute(query).first() is not None
+
+
+def _left(one: Bucket, now: float) -> ColumnElement[float]:
+    """What is in it now."""
+    since = case((bucket.c.updated < now, now - bucket.c.updated), else_=0.0)
+    grown = bucket.c.left + since * one.per_second
+    return case((grown > one.size, one.size), else_=grown)
+
+
+def _wait(connection: Connection, one: Bucket, cost: float, now: float) -> float:
+    left = connection.execute(select(_left(one, now)).where(bucket.c.key == one.key)).scalar_one_or_none()
+    missing = min(cost, one.size) - (one.size if left is None else left)
+    return max(missing / one.per_second, 1.0)
+
+
+def _network(address: str) -> str:
+    """What stands for an address: an IPv6 one has its customer's network."""
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(found, IPv6Address):
+        if found.ipv4_mapped:
+            return str(found.ipv4_mapped)
+        return str(IPv6Address(int(found) >> (128 - _IPV6_BITS) << (128 - _IPV6_BITS)))
+    return str(found)
