@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -202,6 +203,20 @@ class Intake(Section):
         default=("127.0.0.1", "::1"), description="who may say for whom they ask (X-Forwarded-For)"
     )
     rates: Rates = Rates()
+    get_submits: Literal["token", "never"] = Field(
+        default="token",
+        description="whose GET of request.cgi sends a request: a token's, or nobody's; others confirm it",
+    )
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            try:
+                ip_network(proxy, strict=False)
+            except ValueError:
+                raise ValueError(f"{proxy} is no address and no network") from None
+        return proxies
 
 
 class Settings(BaseSettings):

@@ -23,6 +23,7 @@ from testyard.cli import (
     reproduce,
     results,
     submit,
+    token,
     worker,
 )
 
@@ -36,6 +37,7 @@ app = typer.Typer(
 app.add_typer(local.app, name="local")
 app.add_typer(broker.app, name="broker")
 app.add_typer(worker.app, name="worker")
+app.add_typer(token.app, name="token")
 app.command("request")(submit.request)
 app.command("follow")(followed.follow)
 app.command("results")(results.results)
