@@ -121,24 +121,36 @@ delivery = Table(
     Index("intake_delivery_received", "received"),
 )
 
-#: What a forge shall show for a request: wanted and told state differ until it was delivered.
+#: What a forge shall show for a commit: one row for each context of it, of the request that was asked for
+#: last. ``turn`` counts the changes of what is wanted, ``told_turn`` is the last one that the forge has
+#: confirmed. ``holder`` is who tells it at the moment, until ``next_attempt``, which is null while there is
+#: nothing to tell. ``next_look`` is when the sweep looks whether an event was lost; null once it has ended.
 status = Table(
     "intake_status",
     metadata,
-    Column("request_id", Text, primary_key=True),
-    Column("forge", Text, nullable=False),
-    Column("project", Text, nullable=False),
-    Column("commit", Text, nullable=False),
-    Column("context", Text, nullable=False),
+    Column("forge", Text, primary_key=True),
+    Column("project", Text, primary_key=True),
+    Column("commit", Text, primary_key=True),
+    Column("context", Text, primary_key=True),
+    Column("request_id", Text, nullable=False),
     Column("place", JSON, nullable=False, default=dict),
-    Column("wanted", Text, nullable=False),
-    Column("told", Text, nullable=False, default=""),
     Column("details", JSON, nullable=False, default=dict),
+    Column("wanted", Text, nullable=False),
+    Column("ended", JSON, nullable=False, default=dict),
+    Column("event_time", Float, nullable=False, default=0),
+    Column("turn", Integer, nullable=False, default=1),
+    Column("told", Text, nullable=False, default=""),
+    Column("told_turn", Integer, nullable=False, default=0),
+    Column("memo", JSON, nullable=False, default=dict),
+    Column("holder", Text, nullable=False, default=""),
     Column("created", Float, nullable=False),
     Column("updated", Float, nullable=False),
     Column("attempts", Integer, nullable=False, default=0),
-    Column("next_attempt", Float, nullable=False, default=0),
+    Column("next_attempt", Float),
+    Column("next_look", Float),
     Column("problem", Text, nullable=False, default=""),
     Index("intake_status_next", "next_attempt"),
-    Index("intake_status_commit", "forge", "project", "commit"),
+    Index("intake_status_look", "next_look"),
+    Index("intake_status_request", "request_id"),
+    Index("intake_status_updated", "updated"),
 )
