@@ -70,6 +70,7 @@ NAMES = [
     COMPLETION_EXCHANGE,
     EVENTS_EXCHANGE,
     amqp.DEAD_LETTERS,
+    amqp.HOOKS_QUEUE,
     amqp.INDEX_QUEUE,
     amqp.STATUS_QUEUE,
 ]

@@ -25,6 +25,8 @@ from testyard.queue import DEAD_LETTERS, QueueName
 #: down waits for them.
 INDEX_QUEUE = "testyard-index"
 STATUS_QUEUE = "testyard-status"
+#: Deliveries of hooks that were taken and not yet worked on.
+HOOKS_QUEUE = "testyard-hooks"
 
 #: Beyond this the oldest events fall out: with the status function down for long, only the live
 #: view suffers.
@@ -260,6 +262,7 @@ def declare_topology(channel: BlockingChannel, queues: Iterable[QueueName]) -> N
         for queue in queues:
             channel.queue_declare(str(queue), durable=True)
         channel.queue_declare(DEAD_LETTERS, durable=True)
+        channel.queue_declare(HOOKS_QUEUE, durable=True)
         channel.queue_declare(INDEX_QUEUE, durable=True)
         channel.queue_bind(INDEX_QUEUE, COMPLETION_EXCHANGE)
         arguments = {"x-max-length-bytes": STATUS_QUEUE_BYTES}
