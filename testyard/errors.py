@@ -9,6 +9,8 @@
     │   └── LastingTestbedError   … but not by itself
     ├── ForbiddenError    who asks may not; asking again does not help
     ├── LimitError        too much was asked at once: try again later
+    ├── OutsideError      an address that a stranger named cannot be reached, or answers badly
+    │   └── RefusedAddressError  … or must not be asked
     ├── BrokerError       RabbitMQ: tried again with backoff
     │   └── NotSentError  … and the message surely is not there
     ├── StoreError        Swift: tried again with backoff
@@ -92,6 +94,14 @@ class LimitError(TestyardError):
     def __init__(self, brief: str, *, retry_after: float) -> None:
         super().__init__(brief)
         self.retry_after = retry_after
+
+
+class OutsideError(TestyardError):
+    """An address that a stranger named could not be reached, or answers too much or too slowly."""
+
+
+class RefusedAddressError(OutsideError):
+    """An address that must not be asked: it leads inside, or is none at all."""
 
 
 class StoreError(TestyardError):

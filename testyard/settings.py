@@ -202,6 +202,9 @@ class Intake(Section):
     trusted_proxies: tuple[str, ...] = Field(
         default=("127.0.0.1", "::1"), description="who may say for whom they ask (X-Forwarded-For)"
     )
+    inside: tuple[str, ...] = Field(
+        default=(), description="hosts and networks that may be asked for strangers, though they are internal"
+    )
     rates: Rates = Rates()
     get_submits: Literal["token", "never"] = Field(
         default="token",
