@@ -19,16 +19,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Lifespan
 
 from testyard.index import open_index
+from testyard.look import HEADERS, SafeHeaders
 from testyard.settings import Settings, load_settings
 from web.addresses import Addresses
 from web.fetch import TIMEOUT
-from web.headers import HEADERS, SafeHeaders
 from web.livelog import LogHub
 from web.pages.page import NotFoundError
 from web.pages.problem import ProblemPage, problem_json
 from web.routes import make_routes, site_of, wants_json
 from web.secrets import hidden_request
-from web.site import Site, make_templates
+from web.site import Site, site_templates
 from web.views import RequestView
 
 _DETAILS = {
@@ -52,7 +52,7 @@ def create_app(
         # the store is ours: no proxy from the environment stands before it
         client=httpx.AsyncClient(timeout=TIMEOUT, transport=transport, trust_env=False),
         places=places,
-        templates=make_templates(),
+        templates=site_templates(settings),
         logs=LogHub(engine, lambda row: RequestView.of(row, places).to_live(), hidden_request),
     )
     app = Starlette(

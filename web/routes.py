@@ -10,10 +10,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
 
+from testyard.look import look_routes
 from web.live import live_routes
 from web.packing import takes_gzip
 from web.pages.home import home
@@ -59,8 +59,7 @@ def make_routes() -> list[BaseRoute]:
         *_page("/packages/{prefix}/{source}", package),
         Route("/health", _health),
         Route("/robots.txt", _robots),
-        Route("/favicon.svg", _favicon),
-        Mount("/static", StaticFiles(directory=STATIC)),
+        *look_routes(STATIC),
     ]
 
 
@@ -117,9 +116,3 @@ def _index_problem(site: Site) -> str:
 async def _robots(_request: Request) -> Response:
     # result pages are many and change; packages' own pages are worth finding
     return PlainTextResponse("User-agent: *\nDisallow: /requests/\nDisallow: /running\nDisallow: /runs/\n")
-
-
-async def _favicon(_request: Request) -> Response:
-    return FileResponse(
-        STATIC / "favicon.svg", media_type="image/svg+xml", headers={"Cache-Control": "public, max-age=86400"}
-    )

@@ -4,20 +4,20 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 
 import httpx
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
+from testyard.look import Frame, make_templates
+from testyard.settings import Settings
 from web import addresses, words
 from web.addresses import Addresses
 from web.fetch import LogText, fetch_log
@@ -93,32 +93,13 @@ def json_twin(page: Page) -> Response:
     return JSONResponse(body, page.status, headers, media_type="application/problem+json")
 
 
-def make_templates() -> Environment:
+def site_templates(settings: Settings) -> Environment:
     """The templates, with the site's words as filters."""
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = make_templates(_TEMPLATES, Frame.of_site(settings), STATIC)
     environment.filters |= {
         "sign": words.sign,
         "duration": words.duration,
-        "age": words.age,
-        "iso": words.iso,
-        "stamp": words.stamp,
         "count": words.count,
         "package_page": addresses.package,
     }
-    environment.globals["static"] = _static_addresses()
     return environment
-
-
-def _static_addresses() -> dict[str, Any]:
-    # the contents' digest in the address lets browsers keep the files for long
-    return {
-        path.name: f"/static/{path.name}?{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
-        for path in STATIC.iterdir()
-        if path.is_file()
-    }

@@ -8,11 +8,12 @@ from typing import Any
 
 from testyard.errors import RequestError
 from testyard.index import QueueRow, RequestRow, RequestState, RunRow
+from testyard.look.words import iso
 from testyard.queue import QueueName
 from testyard.result import UNKNOWN
 from testyard.run import PhaseTime
 from testyard.store import archive_of
-from web import addresses, log, secrets, words
+from web import addresses, log, secrets
 from web.addresses import Addresses, RunUrls
 
 
@@ -58,7 +59,7 @@ class RunView:
             "outcome": str(row.outcome),
             "explanation": row.explanation,
             "duration": row.duration,
-            "completed": words.iso(row.completed),
+            "completed": iso(row.completed),
             "worker": dict(row.facts),
             "phases": [phase.to_json() for phase in row.phases],
             "tests": [dict(test.__dict__) for test in row.subtests],

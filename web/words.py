@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
-from testyard.duration import age_text, duration_text
+from testyard.duration import duration_text
 from testyard.index import RequestState, RunRow
 from testyard.result import UNKNOWN
 from testyard.run import Outcome
@@ -49,21 +47,6 @@ def sign(word: str) -> str:
 def duration(seconds: float | None) -> str:
     """As everywhere (`duration_text`); a dash where none was measured."""
     return "—" if seconds is None else duration_text(seconds)
-
-
-def age(then: float, now: float) -> str:
-    """How long ago, in the one unit that matters."""
-    return age_text(then, now)
-
-
-def iso(when: float) -> str:
-    """ISO 8601 in UTC, to the second."""
-    return datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def stamp(when: float) -> str:
-    """The same for people."""
-    return datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def count(number: int, noun: str) -> str:

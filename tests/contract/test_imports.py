@@ -27,6 +27,7 @@ EDGES = {
     "adapters",
     "index",
     "intake",
+    "look",
     "cli",
     "local",
     "settings.py",

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from testyard.index import PackageRow, read
-from web import words
+from testyard.look.words import iso
 from web.pages.page import BRIEFLY, NotFoundError, Page, Query
 
 #: Packages on one page; a name that is searched is no longer than a package's.
@@ -47,7 +47,7 @@ class PackagesPage(Page):
     def to_json(self) -> dict[str, Any]:
         return {
             "packages": [
-                {"source": row.source, "runs": row.runs, "completed": words.iso(row.completed)}
+                {"source": row.source, "runs": row.runs, "completed": iso(row.completed)}
                 for row in self.packages
             ],
             "page": self.number,

@@ -11,11 +11,12 @@ import pytest
 
 from tests.unit.web.samples import Browser, app_on, settings
 from testyard.errors import SettingsError
+from testyard.settings import Settings
 from web.app import create_app
 from web.pages.page import Page
 from web.pages.problem import ProblemPage
 from web.routes import wants_json
-from web.site import make_templates
+from web.site import site_templates
 
 PAGES = ["/", "/running", "/packages/hello", "/packages/nosuch", "/static/nosuch", "/nosuch", "/health"]
 
@@ -127,7 +128,7 @@ def _contexts(kind: type[Page]) -> list[type[Page]]:
 
 
 def test_every_context_is_frozen_and_has_its_template() -> None:
-    templates = make_templates()
+    templates = site_templates(Settings())
     contexts = _contexts(Page)
     assert ProblemPage in contexts
     assert len(contexts) >= 7

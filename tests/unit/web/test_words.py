@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import pytest
 
+from testyard.duration import age_text
 from testyard.index import RequestState
+from testyard.look.words import iso
 from testyard.run import Outcome
 from web import words
 
@@ -40,7 +42,7 @@ def test_duration(seconds: float | None, text: str) -> None:
     ],
 )
 def test_age(seconds: float, text: str) -> None:
-    assert words.age(1000.0, 1000.0 + seconds) == text
+    assert age_text(1000.0, 1000.0 + seconds) == text
 
 
 def test_every_outcome_and_state_has_a_sign() -> None:
@@ -48,4 +50,4 @@ def test_every_outcome_and_state_has_a_sign() -> None:
 
 
 def test_iso() -> None:
-    assert words.iso(0) == "1970-01-01T00:00:00Z"
+    assert iso(0) == "1970-01-01T00:00:00Z"
