@@ -55,13 +55,16 @@ def index_engine(url: str, *, writer: bool = False) -> Engine:
 
 
 def create_tables(engine: Engine, tables: MetaData = metadata) -> None:
-    """Make the tables that are missing; others may do so at the same time. Raises TestyardError."""
+    """Make tables and indexes that are missing; others may do so at the same time. Raises TestyardError."""
     with index_errors(), engine.begin() as connection:
         # two that look for a table and find none both make it, and one fails: so one after the other.
         # On SQLite a writer's BEGIN sees to that
         if connection.dialect.name == "postgresql":
             connection.execute(select(func.pg_advisory_xact_lock(_TABLES_LOCK)))
         tables.create_all(connection)
+        for table in tables.tables.values():  # of an older version's tables too
+            for one in table.indexes:
+                one.create(connection, checkfirst=True)
 
 
 @contextmanager

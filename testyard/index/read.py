@@ -157,6 +157,12 @@ def find_request(connection: Connection, request_id: str) -> RequestRow | None:
     return _request_row(found) if found else None
 
 
+def request_states(connection: Connection, request_ids: Sequence[str]) -> dict[str, RequestState]:
+    """The states of those that are known; ask for 10,000 at most."""
+    query = select(request.c.request_id, request.c.state).where(request.c.request_id.in_(request_ids))
+    return {request_id: RequestState(state) for request_id, state in connection.execute(query)}
+
+
 #: What of a request's row changes whenever something is told of it.
 Mark = tuple[Any, ...]
 _MARKS = (request.c.state, request.c.updated, request.c.attempt, request.c.log_end, request.c.path)

@@ -77,6 +77,8 @@ request = Table(
     Column("container", Text),
     Column("path", Text),
     Index("request_state", "state", "accepted"),
+    Index("request_package", "package", "state"),
+    Index("request_queue", "queue", "taken"),
 )
 
 #: The log of a run while it runs, and for some minutes after; see `testyard.livelog`. ``start`` and

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -46,6 +46,12 @@ class Deed:
     time: float = field(default_factory=time.time)
 
 
+def record_all(connection: Connection, deeds: Sequence[Deed]) -> None:
+    """Add many lines in one statement; see `record`."""
+    if deeds:
+        connection.execute(audit.insert(), [_values(deed) for deed in deeds])
+
+
 def record(
     connection: Connection,
     action: Action,
@@ -56,16 +62,18 @@ def record(
     **details: Any,
 ) -> None:
     """Add a line; secrets in ``details`` are masked. What is private must not be in them."""
-    connection.execute(
-        audit.insert().values(
-            time=time.time(),
-            action=str(action),
-            owner=limits.text(who.owner),
-            address=limits.text(address),
-            request_id=request_id,
-            details=limits.parameters(masked(details)),
-        )
-    )
+    record_all(connection, [Deed(action, who.owner, address, request_id, details)])
+
+
+def _values(deed: Deed) -> dict[str, Any]:
+    return {
+        "time": deed.time,
+        "action": str(deed.action),
+        "owner": limits.text(deed.owner),
+        "address": limits.text(deed.address),
+        "request_id": deed.request_id,
+        "details": limits.parameters(masked(deed.details)),
+    }
 
 
 def deeds(

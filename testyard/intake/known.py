@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Whether what is asked for waits, runs, or has passed already."""
+"""Whether what is asked for waits, runs, or has passed already. All of a call is looked up together."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, or_, select
 
 from testyard.errors import RequestError
-from testyard.index import RequestState
-from testyard.index.read import find_request, package_runs, requests_in
+from testyard.index import RequestRow, RequestState
+from testyard.index.read import find_request, package_runs, request_states, requests_in
 from testyard.intake.fingerprint import fingerprint
 from testyard.intake.schema import asked
 from testyard.queue import QueueName
@@ -21,8 +23,11 @@ from testyard.store import container_name
 
 #: Seconds for which a request counts as waiting though no event has told of it: longer than the status
 #: function is ever behind, shorter than anybody would wait with nothing to see.
-_UNSEEN = 3600.0
+UNSEEN = 3600.0
 _UNDER_WAY = (RequestState.QUEUED, RequestState.RUNNING)
+#: So many are asked for in one statement; and so many of the same that were asked for are looked at.
+_CHUNK = 500
+_SAME = 20
 
 
 class Standing(StrEnum):
@@ -43,15 +48,95 @@ class Known:
     path: str = ""
 
 
-def under_way(
-    memory: Connection, index: Connection, queue: QueueName, request: TestRequest, owner: str
-) -> Known | None:
-    """The same request if it waits or runs; a private one only if its owner asks."""
-    return _asked(memory, index, queue, request, owner) or _heard_of(index, queue, request)
+@dataclass(frozen=True)
+class Wanted:
+    """A request, the queue it is for, and the fingerprint of both."""
+
+    queue: QueueName
+    request: TestRequest
+    print: str
+
+    @classmethod
+    def of(cls, queue: QueueName, request: TestRequest) -> Wanted:
+        """With its fingerprint."""
+        return cls(queue, request, fingerprint(queue, request))
 
 
-def passed(index: Connection, queue: QueueName, request: TestRequest) -> Known | None:
-    """The newest run that passed with the same triggers, if the request says nothing else that matters."""
+def known(memory: Connection, index: Connection, wanted: Iterable[Wanted], owner: str) -> dict[str, Known]:
+    """By fingerprint: the same request that waits or runs, or else the newest run that passed.
+
+    A private one is known to its owner only.
+    """
+    missing = {one.print: one for one in wanted}
+    found: dict[str, Known] = {}
+    for look in (_asked(memory, index, missing, owner), _heard_of(index, missing), _passed(index, missing)):
+        for key, one in look:
+            found.setdefault(key, one)
+            missing.pop(key, None)
+    return found
+
+
+def _asked(
+    memory: Connection, index: Connection, wanted: Mapping[str, Wanted], owner: str
+) -> Iterator[tuple[str, Known]]:
+    """What came by our own doors."""
+    for keys in chunks(list(wanted), _CHUNK):
+        newest = func.row_number().over(partition_by=asked.c.fingerprint, order_by=asked.c.created.desc())
+        mine = or_(asked.c.private == 0, asked.c.owner == owner)
+        rows = (
+            select(asked.c.fingerprint, asked.c.request_id, asked.c.created, newest.label("place"))
+            .where(asked.c.fingerprint.in_(keys), mine)
+            .subquery()
+        )
+        query = select(rows).where(rows.c.place <= _SAME).order_by(rows.c.place)
+        same = memory.execute(query).all()
+        states = request_states(index, [row.request_id for row in same])
+        for row in same:
+            state = states.get(row.request_id)
+            if state in _UNDER_WAY or (state is None and row.created > time.time() - UNSEEN):
+                yield row.fingerprint, Known(_standing(state), row.request_id)
+
+
+def _heard_of(index: Connection, wanted: Mapping[str, Wanted]) -> Iterator[tuple[str, Known]]:
+    """What came straight to the broker, and is told of by events."""
+    public = {one.request.package for one in wanted.values() if not one.request.private}
+    for package in sorted(public):
+        for row in requests_in(index, _UNDER_WAY, package=package, limit=_CHUNK):
+            key = _row_print(row)
+            if key in wanted:
+                yield key, Known(_standing(row.state), row.request_id)
+
+
+def _passed(index: Connection, wanted: Mapping[str, Wanted]) -> Iterator[tuple[str, Known]]:
+    """What passed with the same triggers, of requests that say nothing else that matters."""
+    for key, one in list(wanted.items()):
+        if not _comparable(one.request):
+            continue
+        container = container_name(one.queue.release, one.request.ppas)
+        triggers = set(one.request.triggers)
+        place = {"release": one.queue.release, "architecture": one.queue.architecture}
+        for run in package_runs(index, one.request.package, **place, limit=_SAME):
+            alike = run.container == container and set(run.triggers) == triggers
+            # only its request tells whether a run was of one test, or with all of the proposed pocket
+            if alike and run.outcome is Outcome.PASS and _print_of(index, run.request_id) == key:
+                yield key, Known(Standing.PASSED, run.request_id or "", str(run.path))
+                break
+
+
+def _print_of(index: Connection, request_id: str | None) -> str:
+    """The fingerprint of a request that the index knows; empty if it does not."""
+    row = find_request(index, request_id) if request_id else None
+    return _row_print(row) if row else ""
+
+
+def _row_print(row: RequestRow) -> str:
+    try:
+        return fingerprint(row.queue_name, make_request(row.package, row.parameters))
+    except RequestError:
+        return ""
+
+
+def _comparable(request: TestRequest) -> bool:
     plain = not (
         request.private
         or request.env
@@ -60,51 +145,15 @@ def passed(index: Connection, queue: QueueName, request: TestRequest) -> Known |
         or request.all_proposed
         or request.testname
     )
-    if not plain or not request.triggers or MIGRATION_REFERENCE in request.triggers:
-        return None
-    container = container_name(queue.release, request.ppas)
-    wanted = set(request.triggers)
-    for run in package_runs(
-        index, request.package, release=queue.release, architecture=queue.architecture, limit=20
-    ):
-        if run.container == container and set(run.triggers) == wanted and run.outcome is Outcome.PASS:
-            return Known(Standing.PASSED, run.request_id or "", str(run.path))
-    return None
+    return plain and bool(request.triggers) and MIGRATION_REFERENCE not in request.triggers
 
 
-def _asked(
-    memory: Connection, index: Connection, queue: QueueName, request: TestRequest, owner: str
-) -> Known | None:
-    query = (
-        select(asked.c.request_id, asked.c.created)
-        .where(asked.c.fingerprint == fingerprint(queue, request))
-        .order_by(asked.c.created.desc())
-        .limit(20)
-    )
-    if request.private:
-        query = query.where(asked.c.owner == owner)
-    for request_id, created in memory.execute(query):
-        row = find_request(index, request_id)
-        if row is None and created > time.time() - _UNSEEN:
-            return Known(Standing.QUEUED, request_id)
-        if row is not None and row.state in _UNDER_WAY:
-            return Known(_standing(row.state), request_id)
-    return None
-
-
-def _heard_of(index: Connection, queue: QueueName, request: TestRequest) -> Known | None:
-    if request.private:
-        return None
-    wanted = fingerprint(queue, request)
-    for row in requests_in(index, _UNDER_WAY, package=request.package, limit=500):
-        try:
-            same = fingerprint(row.queue_name, make_request(row.package, row.parameters)) == wanted
-        except RequestError:
-            continue
-        if same:
-            return Known(_standing(row.state), row.request_id)
-    return None
-
-
-def _standing(state: RequestState) -> Standing:
+def _standing(state: RequestState | None) -> Standing:
     return Standing.RUNNING if state is RequestState.RUNNING else Standing.QUEUED
+
+
+def chunks(items: Sequence[str], size: int) -> Iterator[list[str]]:
+    """The items, ``size`` at a time: a database takes no longer lists."""
+    rest = iter(items)
+    while part := list(islice(rest, size)):
+        yield part

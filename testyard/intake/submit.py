@@ -12,31 +12,30 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, func, select, update
+from sqlalchemy import Connection, Engine, func, select
 
-from testyard.errors import BrokerError, NotSentError, RequestError
-from testyard.event import PRIVATE_PACKAGE, Event, EventKind
+from testyard.errors import NotSentError, RequestError
 from testyard.index import index_errors
 from testyard.intake import audit
-from testyard.intake.audit import Action
-from testyard.intake.fingerprint import fingerprint
+from testyard.intake.audit import Action, Deed
 from testyard.intake.identity import Identity
-from testyard.intake.known import Known, Standing, passed, under_way
+from testyard.intake.known import Known, Standing, Wanted, chunks, known
+from testyard.intake.left import Left, mark_sent, send_left, take_back
 from testyard.intake.schema import asked
+from testyard.intake.sender import Message, Sender, accepted_event
 from testyard.queue import QueueName
-from testyard.request import TestRequest, make_request, new_request_id
+from testyard.request import TestRequest, make_request, new_request_id, parse_body
 from testyard.secrets import masked_parameters
 
 log = logging.getLogger(__name__)
 
-#: Seconds after which what was accepted and is not sent is another copy's to send.
-_LEFT = 10.0
-#: Seconds for which what was sent is remembered, to know the same when it is asked again.
-_REMEMBER = 30 * 86400.0
+#: PostgreSQL's locks of fingerprints: the key of the first, and how many there are. A call takes some of
+#: them, and a server has room for some thousand.
+_LOCKS, _FIRST_LOCK = 64, 0x7465737479000000
+_CHUNK = 500
 
 
 @dataclass(frozen=True)
@@ -65,18 +64,46 @@ class Accepted:
     path: str = ""
 
 
-class Sender(Protocol):
-    """How messages reach the broker."""
+@dataclass(frozen=True)
+class _Asked:
+    """A wish as a request."""
 
-    def send(self, queue: QueueName, body: bytes, request_id: str) -> None:
-        """Put a request into its queue. Raises NotSentError if it surely is not there, else BrokerError."""
+    wish: Wish
+    wanted: Wanted
 
-    def tell(self, event: Event) -> None:
-        """Tell of a step. Raises BrokerError."""
+    @property
+    def request(self) -> TestRequest:
+        return self.wanted.request
+
+    @property
+    def id(self) -> str:
+        return self.wanted.request.uuid or ""
+
+    @property
+    def message(self) -> Message:
+        return Message(self.wish.queue, self.request.body(), self.id)
+
+
+@dataclass
+class _Call:
+    """What came of one call's wishes so far."""
+
+    answers: list[Accepted] = field(default_factory=list)
+    new: dict[str, _Asked] = field(default_factory=dict)
+
+    def known_as(self, one: _Asked, found: Known) -> None:
+        self.answers.append(Accepted(found.request_id, one.wish.queue, found.standing, found.path))
+
+    def accept(self, one: _Asked) -> None:
+        self.answers.append(Accepted(one.id, one.wish.queue, Standing.ACCEPTED))
+        self.new[one.id] = one
 
 
 class Door:
-    """Takes requests that were checked and allowed. For any number of threads, if ``sender`` is."""
+    """Takes requests that were checked and allowed. For any number of threads, if ``sender`` is.
+
+    ``memory`` is a writer's engine, ``index`` a reader's.
+    """
 
     def __init__(self, memory: Engine, index: Engine, sender: Sender) -> None:
         self._memory, self._index, self._sender = memory, index, sender
@@ -87,147 +114,134 @@ class Door:
         Raises RequestError naming the field (``requests[3].triggers`` where there are several), and
         BrokerError if the broker is away.
         """
-        requests = [_request(wish, who, place) for wish, place in zip(wishes, _places(wishes), strict=True)]
-        answers: list[Accepted] = []
-        new: dict[str, tuple[Wish, TestRequest]] = {}
+        all_asked = [_asked(wish, who, place) for wish, place in zip(wishes, _places(wishes), strict=True)]
         with index_errors(), self._index.connect() as index, self._memory.begin() as memory:
-            _one_after_the_other(memory, wishes, requests)
-            for wish, request in zip(wishes, requests, strict=True):
-                answer = _answer(memory, index, wish, request, who)
-                answers.append(answer)
-                if answer.standing is Standing.ACCEPTED:
-                    new[answer.request_id] = (wish, request)
-                    _write_down(memory, wish, request, who)
-                _record(memory, answer, request, who, address)
-        self._send(new, who, address)
-        return tuple(answers)
+            _one_after_the_other(memory, all_asked)
+            call = _sort_out(memory, index, all_asked, who)
+            _write_down(memory, call.new.values(), who)
+            audit.record_all(
+                memory,
+                [
+                    _deed(one, *pair, address)
+                    for pair in zip(all_asked, call.answers, strict=True)
+                    for one in (who,)
+                ],
+            )
+            unsent = _unsent(memory, call)
+        self._send(call, unsent, who, address)
+        return tuple(call.answers)
 
     def send_left(self) -> int:
-        """Send what was accepted and not sent, and forget what is old. Raises BrokerError.
+        """Send what was accepted and not sent, and forget what is old; one copy at a time.
 
-        Returns how many were sent.
+        Returns how many were sent. Raises BrokerError if some could not be.
         """
-        with index_errors(), self._memory.connect() as memory:
-            rows = memory.execute(
-                select(asked.c.request_id, asked.c.queue, asked.c.body)
-                .where(asked.c.sent.is_(None), asked.c.created < time.time() - _LEFT)
-                .order_by(asked.c.created)
-                .limit(1000)
-            ).all()
-        for request_id, queue, body in rows:
-            self._sender.send(QueueName.parse(queue), body, request_id)
-            self._mark_sent([request_id])
-        with index_errors(), self._memory.begin() as memory:
-            memory.execute(
-                delete(asked).where(asked.c.sent.is_not(None), asked.c.created < time.time() - _REMEMBER)
-            )
-        return len(rows)
+        return send_left(self._memory, self._sender)
 
-    def _send(self, new: Mapping[str, tuple[Wish, TestRequest]], who: Identity, address: str) -> None:
-        sent: list[str] = []
-        for request_id, (wish, request) in new.items():
-            try:
-                self._sender.send(wish.queue, request.body(), request_id)
-            except NotSentError as error:
-                if not sent:
-                    self._take_back(tuple(new), who, address, error)
-                    raise
-                log.warning("%s is accepted and will be sent later: %s", request_id, error.brief)
-                break
-            except BrokerError as error:
-                log.warning("%s is accepted and will be sent again: %s", request_id, error.brief)
-                break
-            sent.append(request_id)
-            self._tell(wish, request)
-        self._mark_sent(sent)
-
-    def _take_back(self, ids: tuple[str, ...], who: Identity, address: str, error: BrokerError) -> None:
-        with index_errors(), self._memory.begin() as memory:
-            memory.execute(delete(asked).where(asked.c.request_id.in_(ids)))
-            for request_id in ids:
-                audit.record(
-                    memory, Action.REFUSED, who, address=address, request_id=request_id, reason=error.brief
-                )
-
-    def _mark_sent(self, ids: Sequence[str]) -> None:
-        if ids:
-            with index_errors(), self._memory.begin() as memory:
-                memory.execute(update(asked).where(asked.c.request_id.in_(ids)).values(sent=time.time()))
-
-    def _tell(self, wish: Wish, request: TestRequest) -> None:
-        package = PRIVATE_PACKAGE if request.private else request.package
-        data = {"parameters": {} if request.private else masked_parameters(request.parameters)}
-        event = Event(EventKind.ACCEPTED, request.uuid or "", str(wish.queue), package, data=data)
-        with suppress(BrokerError):  # the request is safe, and what its worker tells is enough
-            self._sender.tell(event)
+    def _send(self, call: _Call, unsent: Sequence[Left], who: Identity, address: str) -> None:
+        """Send what is new, and what another call has accepted and not sent yet: it may still fail there."""
+        messages = [*(one.message for one in call.new.values()), *(left.message for left in unsent)]
+        outcomes = self._sender.send_all(messages) if messages else []
+        sent = [message for message, error in zip(messages, outcomes, strict=True) if error is None]
+        failed = [error for error in outcomes if error is not None]
+        if failed and not sent and all(isinstance(error, NotSentError) for error in failed):
+            if take_back(self._memory, tuple(call.new), who, address, failed[0]):
+                raise failed[0]
+            log.warning("another copy has sent what this one could not: %s", failed[0].brief)
+        elif failed:
+            log.warning("%d requests are accepted and will be sent later: %s", len(failed), failed[0].brief)
+        mark_sent(self._memory, [message.request_id for message in sent])
+        self._sender.tell_all([accepted_event(message) for message in sent])
 
 
 def _places(wishes: Sequence[Wish]) -> list[str]:
     return [""] if len(wishes) == 1 else [f"requests[{number}]." for number in range(len(wishes))]
 
 
-def _request(wish: Wish, who: Identity, place: str) -> TestRequest:
+def _asked(wish: Wish, who: Identity, place: str) -> _Asked:
     parameters = {**wish.parameters, "uuid": wish.request_id or new_request_id()}
     if who.login:
         parameters.setdefault("requester", who.login)
     parameters.setdefault("submit-time", time.strftime("%Y-%m-%d %H:%M:%S+0000", time.gmtime()))
     try:
-        return make_request(wish.package, parameters)
+        request = make_request(wish.package, parameters)
+        parse_body(request.body())  # its worker must be able to read it
     except RequestError as error:
         raise RequestError(f"{place}{error.field}", error.problem) from error
+    return _Asked(wish, Wanted.of(wish.queue, request))
 
 
-def _answer(
-    memory: Connection, index: Connection, wish: Wish, request: TestRequest, who: Identity
-) -> Accepted:
-    found = _told_before(memory, wish)
-    if found is None and not wish.force:
-        found = under_way(memory, index, wish.queue, request, who.owner) or passed(index, wish.queue, request)
-    if found is not None:
-        return Accepted(found.request_id, wish.queue, found.standing, found.path)
-    return Accepted(request.uuid or "", wish.queue, Standing.ACCEPTED)
+def _sort_out(memory: Connection, index: Connection, all_asked: Sequence[_Asked], who: Identity) -> _Call:
+    """Which are new. Of equal ones in a call the first is, unless they are forced."""
+    call = _Call()
+    told_before = _told_before(memory, [one.id for one in all_asked if one.wish.request_id])
+    looked_for = [one.wanted for one in all_asked if not one.wish.force and one.id not in told_before]
+    there = known(memory, index, looked_for, who.owner)
+    for one in all_asked:
+        if one.id in told_before or one.id in call.new:
+            call.known_as(one, Known(Standing.QUEUED, one.id))
+        elif not one.wish.force and (found := there.get(one.wanted.print)):
+            call.known_as(one, found)
+        else:
+            call.accept(one)
+            there[one.wanted.print] = Known(Standing.QUEUED, one.id)
+    return call
 
 
-def _told_before(memory: Connection, wish: Wish) -> Known | None:
-    """The request that this very wish made when it was told before."""
-    if not wish.request_id:
-        return None
-    query = select(asked.c.request_id).where(asked.c.request_id == wish.request_id)
-    return Known(Standing.QUEUED, wish.request_id) if memory.execute(query).first() else None
+def _told_before(memory: Connection, ids: Sequence[str]) -> set[str]:
+    """The requests that these very wishes made when they were told before."""
+    return {
+        found
+        for part in chunks(ids, _CHUNK)
+        for found in memory.execute(select(asked.c.request_id).where(asked.c.request_id.in_(part))).scalars()
+    }
 
 
-def _one_after_the_other(memory: Connection, wishes: Sequence[Wish], requests: Sequence[TestRequest]) -> None:
+def _unsent(memory: Connection, call: _Call) -> list[Left]:
+    """What this call was told of, and nobody has sent so far."""
+    ids = [answer.request_id for answer in call.answers if answer.request_id not in call.new]
+    query = select(asked.c.request_id, asked.c.queue, asked.c.body).where(asked.c.sent.is_(None))
+    return [
+        Left(*row)
+        for part in chunks(sorted({each for each in ids if each}), _CHUNK)
+        for row in memory.execute(query.where(asked.c.request_id.in_(part)))
+    ]
+
+
+def _one_after_the_other(memory: Connection, all_asked: Sequence[_Asked]) -> None:
     """Of two that ask for the same at once, one waits. SQLite's writers do so anyway."""
     if memory.dialect.name == "postgresql":
-        pairs = zip(wishes, requests, strict=True)
-        keys = {int(fingerprint(wish.queue, request)[:15], 16) for wish, request in pairs}
-        for key in sorted(keys):  # in one order, so that two cannot wait for each other
-            memory.execute(select(func.pg_advisory_xact_lock(key)))
+        # the same wish told twice has one id; its fingerprint is the same too
+        for number in sorted({int(one.wanted.print[:15], 16) % _LOCKS for one in all_asked}):
+            memory.execute(select(func.pg_advisory_xact_lock(_FIRST_LOCK + number)))  # in one order
 
 
-def _write_down(memory: Connection, wish: Wish, request: TestRequest, who: Identity) -> None:
-    memory.execute(
-        asked.insert().values(
-            request_id=request.uuid,
-            queue=str(wish.queue),
-            package=request.package,
-            fingerprint=fingerprint(wish.queue, request),
-            owner=who.owner,
-            private=int(request.private),
-            subject=wish.subject,
-            body=request.body(),
-            created=time.time(),
-        )
-    )
+def _write_down(memory: Connection, new: Any, who: Identity) -> None:
+    rows = [
+        {
+            "request_id": one.id,
+            "queue": str(one.wish.queue),
+            "package": one.request.package,
+            "fingerprint": one.wanted.print,
+            "owner": who.owner,
+            "private": int(one.request.private),
+            "subject": one.wish.subject,
+            "body": one.request.body(),
+            "created": time.time(),
+        }
+        for one in new
+    ]
+    if rows:
+        memory.execute(asked.insert(), rows)
 
 
-def _record(memory: Connection, answer: Accepted, request: TestRequest, who: Identity, address: str) -> None:
+def _deed(who: Identity, one: _Asked, answer: Accepted, address: str) -> Deed:
     action = Action.ACCEPTED if answer.standing is Standing.ACCEPTED else Action.FOUND
     details: dict[str, Any] = {}
-    if not request.private:
+    if not one.request.private:
         details = {
             "queue": str(answer.queue),
-            "package": request.package,
-            "parameters": masked_parameters(request.parameters),
+            "package": one.request.package,
+            "parameters": masked_parameters(one.request.parameters),
         }
-    audit.record(memory, action, who, address=address, request_id=answer.request_id, **details)
+    return Deed(action, who.owner, address, answer.request_id, details)
