@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import httpx
@@ -26,6 +26,7 @@ from testyard.errors import TestyardError
 from testyard.local import keeper, processes, supervisor
 from testyard.local.health import check_broker
 from testyard.local.ports import free_ports
+from testyard.local.rabbitmq import EPMD, node_environment
 from testyard.local.state import LocalState
 
 KINDS = ("account", "container", "object")
@@ -107,6 +108,31 @@ def test_a_message_outlives_sigkill(rabbit: servers.Rabbit) -> None:
     connection = pika.BlockingConnection(pika.URLParameters(rabbit.url))
     assert connection.channel().basic_get("kept", auto_ack=True)[2] == b"x"
     connection.close()
+
+
+def test_a_daemon_that_a_killed_node_left_is_in_nobodys_way(rabbit: servers.Rabbit) -> None:
+    rabbit.kill()
+    environment = node_environment(rabbit.state)
+    give_up = time.monotonic() + 10
+    while not (daemons := rabbitmq_daemons(rabbit.state)):
+        assert time.monotonic() < give_up  # the port is free once the old node's own has ended
+        subprocess.run([EPMD, "-daemon"], env=environment, check=False)
+        time.sleep(0.2)
+    rabbit.start()
+    assert processes.wait_gone(daemons, seconds=1)
+    with pika.BlockingConnection(pika.URLParameters(rabbit.url)) as connection:
+        assert connection.is_open
+
+
+def rabbitmq_daemons(state: LocalState) -> list[psutil.Process]:
+    """Name servers without a parent that the instance's nodes have left."""
+    port = str(state.ports["broker-epmd"])
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.name() == "epmd" and "-daemon" in process.cmdline():
+                found += [process] if process.environ().get("ERL_EPMD_PORT") == port else []
+    return found
 
 
 def test_ctrl_c_leaves_a_followed_request_where_it_is(rabbit: servers.Rabbit, tmp_path: Path) -> None:

@@ -21,10 +21,12 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
+
 from testyard.errors import SettingsError, TestyardError
 from testyard.local.files import make_private_folder, write_private
 from testyard.local.ports import LOOPBACK, check_ports_free
-from testyard.local.processes import MARK
+from testyard.local.processes import MARK, end
 from testyard.local.state import BROKER_USER, VHOST, LocalState
 
 # Debian's /usr/sbin/rabbitmq-server is a wrapper that refuses every account but root and rabbitmq
@@ -134,7 +136,8 @@ def start_epmd(state: LocalState) -> None:
     """Start the node's own name server as this process's child; it ends when the node does.
 
     Erlang would start one itself, as a daemon that outlives the node: so this returns only when ours
-    answers. Raises SettingsError when its port stays taken, or it does not answer, for 5 seconds.
+    answers. A node that is killed while it starts may leave such a daemon: it is ended.
+    Raises SettingsError when its port stays taken, or it does not answer, for 5 seconds.
     """
     port = state.ports["broker-epmd"]
     give_up = time.monotonic() + 5
@@ -146,6 +149,8 @@ def start_epmd(state: LocalState) -> None:
             # the one of a node that was killed this moment is still going
             if time.monotonic() > give_up:
                 raise
+            # SIGTERM is not enough: epmd stays while a node is registered
+            end(_daemons(state), seconds=0.5)
             time.sleep(0.1)
     child = subprocess.Popen(
         [sys.executable, "-P", "-m", "testyard.local.lifeline", str(os.getpid()), str(EPMD)],
@@ -160,6 +165,21 @@ def start_epmd(state: LocalState) -> None:
         time.sleep(0.02)
     child.kill()
     raise SettingsError(f"broker-epmd: {EPMD} does not answer on port {port}.")
+
+
+def _daemons(state: LocalState) -> list[psutil.Process]:
+    """The name servers that earlier nodes of this instance have started as daemons."""
+    ours = {name: node_environment(state)[name] for name in ("HOME", "ERL_EPMD_PORT")}
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.name() == "epmd" and "-daemon" in process.cmdline():
+                environment = process.environ()
+                if {name: environment.get(name) for name in ours} == ours:
+                    found.append(process)
+        except (psutil.Error, OSError):
+            continue  # it ended meanwhile, or belongs to somebody else
+    return found
 
 
 def become_node(state: LocalState) -> None:
