@@ -3,23 +3,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Engine
 
-from testyard.errors import RequestError, TestyardError
+from testyard.adapters.outside import Outside
+from testyard.errors import OutsideError, RefusedAddressError, RequestError, TestyardError
 from testyard.index import index_errors
 from testyard.intake.identity import Identity
 from testyard.intake.policy import Knowledge, Policy, Question, Right, check_scope, default_policy
+from testyard.intake.policyfile import PolicyFile
 from testyard.intake.rates import buckets_of, take
 from testyard.intake.submit import Wish
 from testyard.request import MIGRATION_REFERENCE, TestRequest, make_request
-from testyard.settings import Settings
+from testyard.settings import Intake, Settings
+
+log = logging.getLogger(__name__)
 
 #: Contexts whose results decide about migration.
 _MIGRATION = ("ubuntu", "huge")
+#: Seconds for the name of a repository's host.
+_NAME_SECONDS = 5.0
 
 
 class NoKnowledge:
@@ -48,12 +56,15 @@ class Gate:
 
     settings: Settings
     memory: Engine
+    policy: Callable[[], Policy]
+    outside: Outside
     knowledge: Knowledge = field(default_factory=NoKnowledge)
 
     @classmethod
     def of(cls, settings: Settings, memory: Engine) -> Gate:
         """One for each process. Raises SettingsError if the policy cannot be read."""
-        return cls(settings, memory)
+        outside = Outside(inside=settings.intake.inside, seconds=_NAME_SECONDS)
+        return cls(settings, memory, _policy(settings.intake), outside)
 
     def admit(self, who: Identity, address: str, cost: int = 1) -> None:
         """Count ``cost`` requests of somebody. Raises LimitError if that is too much now."""
@@ -65,14 +76,14 @@ class Gate:
     def may(self, who: Identity, right: Right) -> bool:
         """True if they have a right that is about no package in particular, or about all."""
         try:
-            self._policy().check(who, Question(right), self.knowledge)
+            self.policy().check(who, Question(right), self.knowledge)
         except TestyardError:  # what cannot be found out now gives no right
             return False
         return True
 
     def allow(self, wishes: Sequence[Wish], who: Identity) -> None:
         """Raises ForbiddenError if they may not ask for one of these, RequestError for one that is none."""
-        policy = self._policy()
+        policy = self.policy()
         questions = [one for _, wish, request in _requests(wishes) for one in _questions(wish, request)]
         for question in dict.fromkeys(questions):
             policy.check(who, question, self.knowledge)
@@ -83,7 +94,7 @@ class Gate:
         if who.owner and who.owner == owner:
             check_scope(who, question)
         else:
-            self._policy().check(who, question, self.knowledge)
+            self.policy().check(who, question, self.knowledge)
 
     def check(self, wishes: Sequence[Wish]) -> Checked:
         """Raises RequestError naming the field (``requests[3].triggers`` where there are several)."""
@@ -92,9 +103,6 @@ class Gate:
                 self._check(wish, request)
         return Checked(tuple(wishes))
 
-    def _policy(self) -> Policy:
-        return default_policy(people=self.settings.intake.logins is not None)
-
     def _check(self, wish: Wish, request: TestRequest) -> None:
         topology, queue = self.settings.topology, wish.queue
         _known("release", queue.release, topology.releases)
@@ -102,8 +110,33 @@ class Gate:
         _known("context", queue.context, topology.contexts)
         if not topology.allows(queue.release, queue.architecture):
             raise RequestError("architecture", f"{queue.release} is not tested on {queue.architecture}")
+        for name, url in (("test-git", request.test_git), ("build-git", request.build_git)):
+            if url:
+                self._check_git(name, url)
         if MIGRATION_REFERENCE in request.triggers:
             _check_reference(request.triggers, request.ppas, all_proposed=request.all_proposed)
+
+    def _check_git(self, name: str, url: str) -> None:
+        """A testbed will fetch it, and may reach what is in the network of its machine."""
+        git = self.policy().git
+        outside = replace(self.outside, hosts=git.hosts)
+        if git.internal:
+            outside = replace(outside, inside=("*",))
+        place = re.sub("^git:", "http:", url)  # the protocols' default ports are nobody's business here
+        try:
+            outside.check(place)
+        except RefusedAddressError as error:
+            raise RequestError(name, error.brief) from error
+        except OutsideError as error:
+            # whoever runs the test may know the name though this machine does not
+            log.info("%s: not checked: %s", name, error.brief)
+
+
+def _policy(intake: Intake) -> Callable[[], Policy]:
+    if intake.policy is not None:
+        return PolicyFile(intake.policy).policy
+    fixed = default_policy(people=intake.logins is not None)
+    return lambda: fixed
 
 
 def _check_reference(triggers: Sequence[str], ppas: Sequence[str], *, all_proposed: bool) -> None:

@@ -115,10 +115,19 @@ LAST_RULES = (
 
 
 @dataclass(frozen=True)
+class GitHosts:
+    """Where repositories of requests may be: ``hosts``, or any if none is named; inside if ``internal``."""
+
+    hosts: tuple[str, ...] = ()
+    internal: bool = False
+
+
+@dataclass(frozen=True)
 class Policy:
-    """The rules, in order."""
+    """The rules, in order, and where repositories may be."""
 
     rules: tuple[Rule, ...] = ()
+    git: GitHosts = GitHosts()
 
     def check(self, who: Identity, question: Question, knowledge: Knowledge) -> None:
         """Raises ForbiddenError saying what is missing, or TestyardError if it cannot be found out now."""

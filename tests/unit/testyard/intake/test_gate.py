@@ -139,3 +139,53 @@ def test_what_makes_no_sense_is_told_by_its_field(gate: Gate, wrong: Wish, field
 
 def test_what_makes_sense_passes(gate: Gate) -> None:
     gate.check([wish(triggers=["migration-reference/0"]), wish(queue="debci-ppa-focal-amd64", ppas=["a/b"])])
+
+
+def with_policy(settings: Settings, memory: Engine, folder: Path, text: str, **intake: Any) -> Gate:
+    path = folder / "policy.toml"
+    path.write_text(text)
+    changed = settings.intake.model_copy(update={"policy": path, **intake})
+    return Gate.of(settings.model_copy(update={"intake": changed}), memory)
+
+
+def test_rights_from_a_file(settings: Settings, memory: Engine, tmp_path: Path) -> None:
+    gate = with_policy(
+        settings,
+        memory,
+        tmp_path,
+        '[[rule]]\nwho = "github/jane"\nmay = ["request", "cancel", "unlimited"]\n',
+    )
+    gate.allow([wish(triggers=["glibc/1"])], JANE)
+    gate.may_cancel(JANE, "github/joe", "gzip")
+    gate.admit(JANE, "192.0.2.1", cost=10_000)
+    gate.admit(JANE, "192.0.2.1")
+    for taken, words in (
+        (wish(force=True), "force"),
+        (wish(readable_by="jane"), "private"),
+        (wish(env=["A=1"]), "variables"),
+        (wish(testname="smoke", triggers=["gzip/1"]), "variables"),
+    ):
+        with pytest.raises(ForbiddenError, match=words):
+            gate.allow([wish(), taken], JANE)
+    gate.allow([wish(env=["A=1"], queue="debci-ppa-noble-amd64")], JANE)
+
+
+@pytest.mark.parametrize("key", ["build_git", "test_git"])
+def test_repositories_inside_are_refused(
+    settings: Settings, memory: Engine, tmp_path: Path, key: str
+) -> None:
+    gate = with_policy(settings, memory, tmp_path, "")
+    for url in ("http://127.0.0.1/x.git", "git://10.0.0.1/x#main", "https://localhost:3000/x"):
+        with pytest.raises(RequestError, match="internal address") as refused:
+            gate.check([wish("proj", **{key: url})])
+        assert refused.value.field == key.replace("_", "-")
+    gate.check([wish("proj", **{key: "https://93.184.215.14/x.git"})])
+    # who cannot be found cannot be judged either; the worker will say so
+    gate.check([wish("proj", **{key: "https://nowhere.invalid/x.git"})])
+    allowed = with_policy(settings, memory, tmp_path, "", inside=("127.0.0.0/8",))
+    allowed.check([wish("proj", **{key: "http://127.0.0.1/x.git"})])
+    named = with_policy(settings, memory, tmp_path, '[git]\nhosts = "*.example.org"\ninternal = true\n')
+    with pytest.raises(RequestError, match="none of the hosts"):
+        named.check([wish("proj", **{key: "http://127.0.0.1/x.git"})])
+    inside = with_policy(settings, memory, tmp_path, "[git]\ninternal = true\n")
+    inside.check([wish("proj", **{key: "http://127.0.0.1/x.git"})])
