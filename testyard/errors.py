@@ -9,7 +9,7 @@
     │   └── LastingTestbedError   … but not by itself
     ├── ForbiddenError    who asks may not; asking again does not help
     ├── LimitError        too much was asked at once: try again later
-    ├── OutsideError      an address that a stranger named cannot be reached, or answers badly
+    ├── OutsideError      somebody on the network cannot be reached, or answers badly
     │   └── RefusedAddressError  … or must not be asked
     ├── BrokerError       RabbitMQ: tried again with backoff
     │   └── NotSentError  … and the message surely is not there
@@ -97,7 +97,7 @@ class LimitError(TestyardError):
 
 
 class OutsideError(TestyardError):
-    """An address that a stranger named could not be reached, or answers too much or too slowly."""
+    """Somebody on the network could not be reached, or answers too much, too slowly or badly."""
 
 
 class RefusedAddressError(OutsideError):

@@ -24,7 +24,7 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as EnvironmentError_
 
-from testyard.admission import Rates
+from testyard.admission import Launchpad, Rates
 from testyard.archives import Archives
 from testyard.errors import RequestError, SettingsError
 from testyard.hosts import LOCAL_KINDS, AnyHost, Host
@@ -206,6 +206,7 @@ class Intake(Section):
         default=(), description="hosts and networks that may be asked for strangers, though they are internal"
     )
     rates: Rates = Rates()
+    launchpad: Launchpad = Launchpad()
     get_submits: Literal["token", "never"] = Field(
         default="token",
         description="whose GET of request.cgi sends a request: a token's, or nobody's; others confirm it",

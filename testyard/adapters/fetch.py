@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Small files from addresses that an operator's settings name."""
+"""Small files, and answers, from addresses that an operator's settings name."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import httpx
 
-from testyard.errors import TestbedError, words_of
+from testyard.adapters.outside import Answer
+from testyard.errors import OutsideError, TestbedError, words_of
 
 #: Seconds for one answer as a whole, and its bytes at most. A key with many signatures has 100 kB.
 SECONDS = 20.0
@@ -19,32 +21,66 @@ def fetch(url: str, *, seconds: float = SECONDS, most_bytes: int = MOST_BYTES) -
 
     Raises TestbedError if the server cannot be reached, refuses, or sends too much or too slowly.
     """
+    try:
+        answer = ask(url, seconds=seconds, most_bytes=most_bytes)
+    except OutsideError as error:
+        raise TestbedError(error.brief) from error
+    if answer.status in (404, 410):
+        return None
+    if answer.status != 200:
+        raise TestbedError(f"{url}: status {answer.status}")
+    return answer.body
+
+
+def ask(
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    login: tuple[str, str] | None = None,
+    packed: bool = False,
+    seconds: float = SECONDS,
+    most_bytes: int = MOST_BYTES,
+) -> Answer:
+    """What a server answers, whatever its status; the body only with status 200. No redirection is followed.
+
+    ``login`` is a user and a password; ``packed`` asks for a file as it lies there, never unpacked on the
+    way. Raises OutsideError if it cannot be reached, or sends too much or
+    too slowly.
+    """
     loop = asyncio.new_event_loop()
     try:
-        return loop.run_until_complete(_fetched(url, seconds, most_bytes))
+        sent = {**(headers or {}), **({"Accept-Encoding": "identity"} if packed else {})}
+        return loop.run_until_complete(
+            _asked(url, sent, login, packed=packed, seconds=seconds, most_bytes=most_bytes)
+        )
     except TimeoutError as error:
-        raise TestbedError(f"{url}: took longer than {seconds:g} s") from error
+        raise OutsideError(f"{url}: took longer than {seconds:g} s") from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise TestbedError(f"{url}: {words_of(error)}") from error
+        raise OutsideError(f"{url}: {words_of(error)}") from error
     finally:
         # not asyncio.run: that would wait for a name server as long as its thread does
         loop.close()
 
 
-async def _fetched(url: str, seconds: float, most_bytes: int) -> bytes | None:
+async def _asked(
+    url: str,
+    headers: Mapping[str, str],
+    login: tuple[str, str] | None,
+    *,
+    packed: bool,
+    seconds: float,
+    most_bytes: int,
+) -> Answer:
     # httpx's own limits are for each step: a server that drips keeps within them for ever
     async with (
         asyncio.timeout(seconds),
-        httpx.AsyncClient(timeout=seconds + 1, follow_redirects=False) as client,
-        client.stream("GET", url) as answer,
+        httpx.AsyncClient(timeout=seconds + 1, follow_redirects=False, auth=login) as client,
+        client.stream("GET", url, headers=dict(headers)) as answer,
     ):
-        if answer.status_code in (404, 410):
-            return None
-        if answer.status_code != 200:
-            raise TestbedError(f"{url}: status {answer.status_code}")
-        data = b""
-        async for piece in answer.aiter_bytes():
-            data += piece
-            if len(data) > most_bytes:
-                raise TestbedError(f"{url}: more than {most_bytes} bytes")
-    return data
+        data = bytearray()
+        if answer.status_code == 200:
+            async for piece in answer.aiter_raw() if packed else answer.aiter_bytes():
+                data += piece
+                if len(data) > most_bytes:
+                    raise OutsideError(f"{url}: more than {most_bytes} bytes")
+        return Answer(answer.status_code, answer.headers, bytes(data), url)

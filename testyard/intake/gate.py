@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Engine
 
@@ -15,6 +15,7 @@ from testyard.adapters.outside import Outside
 from testyard.errors import OutsideError, RefusedAddressError, RequestError, TestyardError
 from testyard.index import index_errors
 from testyard.intake.identity import Identity
+from testyard.intake.launchpad import LaunchpadKnowledge
 from testyard.intake.policy import Knowledge, Policy, Question, Right, check_scope, default_policy
 from testyard.intake.policyfile import PolicyFile
 from testyard.intake.rates import buckets_of, take
@@ -28,18 +29,6 @@ log = logging.getLogger(__name__)
 _MIGRATION = ("ubuntu", "huge")
 #: Seconds for the name of a repository's host.
 _NAME_SECONDS = 5.0
-
-
-class NoKnowledge:
-    """Nobody to ask."""
-
-    def uploads(self, who: Identity, question: Question) -> bool:
-        """See `Knowledge`."""
-        return False
-
-    def member(self, who: Identity, group: str) -> bool:
-        """See `Knowledge`."""
-        return False
 
 
 @dataclass(frozen=True)
@@ -58,13 +47,14 @@ class Gate:
     memory: Engine
     policy: Callable[[], Policy]
     outside: Outside
-    knowledge: Knowledge = field(default_factory=NoKnowledge)
+    knowledge: Knowledge
 
     @classmethod
     def of(cls, settings: Settings, memory: Engine) -> Gate:
         """One for each process. Raises SettingsError if the policy cannot be read."""
         outside = Outside(inside=settings.intake.inside, seconds=_NAME_SECONDS)
-        return cls(settings, memory, _policy(settings.intake), outside)
+        knowledge = LaunchpadKnowledge(settings.intake.launchpad, memory)
+        return cls(settings, memory, _policy(settings.intake), outside, knowledge)
 
     def admit(self, who: Identity, address: str, cost: int = 1) -> None:
         """Count ``cost`` requests of somebody. Raises LimitError if that is too much now."""
