@@ -14,6 +14,7 @@
     ├── BrokerError       RabbitMQ: tried again with backoff
     │   └── NotSentError  … and the message surely is not there
     ├── StoreError        Swift: tried again with backoff
+    ├── ForgeError        GitHub, GitLab, Forgejo: tried again with backoff
     └── CancelledRun      someone asked for it
 
 Anything else is a bug and is reported as one.
@@ -106,6 +107,19 @@ class RefusedAddressError(OutsideError):
 
 class StoreError(TestyardError):
     """The object store could not be reached, or refused."""
+
+
+class ForgeError(TestyardError):
+    """A forge could not be reached, or refused. ``retry_after`` is what it asks for, in seconds.
+
+    ``refused``: our credentials, or their rights, must be mended. ``lasting``: what we say is never right.
+    """
+
+    def __init__(
+        self, brief: str, *, retry_after: float | None = None, refused: bool = False, lasting: bool = False
+    ) -> None:
+        super().__init__(brief)
+        self.retry_after, self.refused, self.lasting = retry_after, refused, lasting
 
 
 class CancelledRun(TestyardError):  # noqa: N818  it is a decision, not an error

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Forgejo and Gitea: commit statuses. Forms: their API, version 1, "CreateStatusOption"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from testyard.adapters.forge import Calls
+from testyard.adapters.github import commit_of, repository, status_state
+from testyard.errors import ForgeError
+from testyard.intake.report import Report
+
+
+@dataclass(frozen=True)
+class ForgejoStatuses:
+    """Commit statuses with a token that may write to the repository."""
+
+    calls: Calls
+    token: str = field(repr=False)
+
+    def show(self, project: str, report: Report, memo: Mapping[str, Any], *, first: bool) -> dict[str, Any]:
+        """See `testyard.adapters.forge.Forge`."""
+        body = {"state": status_state(report.shown), "context": report.context, "description": report.title}
+        if report.url:
+            body["target_url"] = report.url
+        self.calls.call("POST", f"{repository(project)}/statuses/{commit_of(report)}", self._headers(), body)
+        return {}
+
+    def pull_request(self, project: str, number: int) -> dict[str, Any]:
+        """See `testyard.adapters.forge.Forge`."""
+        found = self.calls.call("GET", f"{repository(project)}/pulls/{number}", self._headers())
+        if not isinstance(found, dict):
+            raise ForgeError("the answer is no pull request")
+        return found
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"token {self.token}"} if self.token else {}

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""GitLab, also self-hosted: commit statuses. Forms and limits: its REST API, version 4, "Commits"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from testyard.adapters.forge import Calls
+from testyard.adapters.github import commit_of
+from testyard.errors import ForgeError
+from testyard.intake.report import Report
+from testyard.intake.statuses import Shown
+
+_STATE = {
+    Shown.QUEUED: "pending",
+    Shown.RUNNING: "running",
+    Shown.PASS: "success",
+    Shown.NEUTRAL: "success",
+    Shown.CANCELLED: "canceled",
+}
+_LONGEST = 255
+
+
+@dataclass(frozen=True)
+class GitLabStatuses:
+    """Commit statuses with a token of scope ``api``; the project's path may have any number of groups."""
+
+    calls: Calls
+    token: str = field(repr=False)
+
+    def show(self, project: str, report: Report, memo: Mapping[str, Any], *, first: bool) -> dict[str, Any]:
+        """See `testyard.adapters.forge.Forge`."""
+        state = _STATE.get(report.shown, "failed")
+        body = {"state": state, "name": report.context[:_LONGEST], "description": report.title[:_LONGEST]}
+        if report.url:
+            body["target_url"] = report.url[:_LONGEST]
+        path = f"{_project(project)}/statuses/{commit_of(report)}"
+        try:
+            self.calls.call("POST", path, self._headers(), body)
+        except ForgeError as error:
+            # it refuses to change a status to what it is, which is just what we want
+            if not (error.lasting and f"from :{state}" in error.brief):
+                raise
+        return {}
+
+    def pull_request(self, project: str, number: int) -> dict[str, Any]:
+        """See `testyard.adapters.forge.Forge`."""
+        found = self.calls.call("GET", f"{_project(project)}/merge_requests/{number}", self._headers())
+        if not isinstance(found, dict):
+            raise ForgeError("the answer is no merge request")
+        return found
+
+    def _headers(self) -> dict[str, str]:
+        return {"PRIVATE-TOKEN": self.token} if self.token else {}
+
+
+def _project(path: str) -> str:
+    if "/" not in path or ".." in path:
+        raise ForgeError(f"{path[:100]!r} is not group/project", lasting=True)
+    return f"/projects/{quote(path, safe='')}"
