@@ -56,7 +56,7 @@ class System:
 
     def request(self, package: str, *options: str) -> str:
         """Ask for a test; returns the request's id."""
-        answer = json.loads(self.cli("request", package, "--json", *options))
+        answer = json.loads(self.cli("request", package, "--json", "--force", *options))
         return str(answer["requests"][0]["request_id"])
 
     def publish(self, package: str, *env: str) -> str:
@@ -70,7 +70,9 @@ class System:
 
     def run_of(self, package: str, *options: str) -> dict[str, Any]:
         """Ask for a test and wait until its result is on the site; returns the run's JSON."""
-        found = json.loads(self.cli("request", package, "--follow", "--json", *options, codes=(0, 4)))
+        found = json.loads(
+            self.cli("request", package, "--follow", "--json", "--force", *options, codes=(0, 4))
+        )
         run: dict[str, Any] = found["run"]
         return run
 

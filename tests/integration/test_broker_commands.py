@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from click.testing import Result
@@ -27,6 +28,8 @@ from tests.unit.testyard.sites import serving
 from testyard.adapters.amqp import INDEX_QUEUE, STATUS_QUEUE
 from testyard.cli.app import app
 from testyard.event import EVENTS_EXCHANGE, Event, EventKind
+from testyard.index import open_index
+from testyard.intake.audit import Action, deeds
 from testyard.queue import DEAD_LETTERS
 from testyard.request import parse_body
 
@@ -84,6 +87,58 @@ def test_request(broker: Rabbit, run: Callable[..., Result]) -> None:
         assert {request.uuid, properties.message_id, event.request_id} == {one["request_id"]}
         assert (event.kind, event.data["parameters"]) == (EventKind.ACCEPTED, request.parameters)
         assert one["url"].endswith(one["request_id"])
+
+
+def test_the_same_is_answered_with_its_id_where_there_is_a_database(
+    broker: Rabbit, run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TESTYARD_DATABASE__URL", f"sqlite:///{tmp_path}/index.db")
+    monkeypatch.setenv("SUDO_USER", "jane")
+    options = ("-s", "noble", "-a", "amd64", "--trigger", "alpha/1")
+    first = json.loads(run("request", "demo", "other", *options, "--json").stdout)["requests"]
+    assert [(one["package"], one["standing"]) for one in first] == [
+        ("demo", "accepted"),
+        ("other", "accepted"),
+    ]
+    result = run("request", "demo", *options)
+    assert f"{first[0]['request_id']} waits already in debci-noble-amd64" in result.stdout
+    again = json.loads(run("request", "demo", *options, "--force", "--json").stdout)["requests"]
+    assert again[0]["request_id"] != first[0]["request_id"]
+    assert waiting(broker, "debci-noble-amd64") == 3
+    with channel_to(broker.url) as channel:
+        body = channel.basic_get("debci-noble-amd64", auto_ack=True)[2]
+    assert body is not None
+    assert (parse_body(body).requester, parse_body(body).uuid) == ("jane", first[0]["request_id"])
+    with open_index(f"sqlite:///{tmp_path}/index.db").connect() as connection:
+        kinds = [(deed.action, deed.owner) for _, deed in deeds(connection)]
+    assert kinds == [
+        (Action.ACCEPTED, "operator/jane"),
+        (Action.FOUND, "operator/jane"),
+        (Action.ACCEPTED, "operator/jane"),
+        (Action.ACCEPTED, "operator/jane"),
+    ]
+
+
+def test_options_choose_the_queue_and_are_in_the_body(broker: Rabbit, run: Callable[..., Result]) -> None:
+    one = ("-s", "noble", "-a", "amd64")
+    assert "'upstream' is not configured" in run("request", "x", *one, "--test-git", "https://h/x.git").stderr
+    assert "'huge' is not configured" in run("request", "x", *one, "--bulk").stderr
+    assert "--bulk: means" in run("request", "x", *one, "--bulk", "--context", "ppa").stderr
+    assert "--test-git: " in run("request", "x", *one, "--test-git", "file:///etc").stderr
+    assert "--readable-by: " in run("request", "x", *one, "--readable-by", "").stderr
+    assert waiting(broker, "debci-noble-amd64") == 0
+    more = ("--readable-by", "jane", "--swiftuser", "store", "--requester", "joe", "--context", "ubuntu")
+    assert run("request", "x", *one, "--build-git", "https://h/x.git#b", *more).exit_code == 0
+    with channel_to(broker.url) as channel:
+        body = channel.basic_get("debci-noble-amd64", auto_ack=True)[2]
+    assert body is not None
+    request = parse_body(body)
+    assert (request.build_git, request.readable_by, request.swiftuser, request.requester) == (
+        "https://h/x.git#b",
+        ("jane",),
+        "store",
+        "joe",
+    )
 
 
 def test_request_for_a_person(broker: Rabbit, run: Callable[..., Result]) -> None:

@@ -22,6 +22,7 @@ from testyard.cli import (
     queue,
     reproduce,
     results,
+    retrying,
     submit,
     token,
     worker,
@@ -39,6 +40,7 @@ app.add_typer(broker.app, name="broker")
 app.add_typer(worker.app, name="worker")
 app.add_typer(token.app, name="token")
 app.command("request")(submit.request)
+app.command("retry")(retrying.retry)
 app.command("follow")(followed.follow)
 app.command("results")(results.results)
 app.command("show")(results.show)

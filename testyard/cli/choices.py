@@ -19,6 +19,11 @@ _OPTIONS = {
     "ppas": ("--ppa", "Write owner and name: --ppa owner/name"),
     "env": ("--env", "Write name and value: --env DEB_BUILD_OPTIONS=nocheck"),
     "testname": ("--testname", "Write the test's name as in debian/tests/control: --testname smoke"),
+    "test-git": ("--test-git", "Write its address, and a branch after #: https://host/project.git#branch"),
+    "build-git": ("--build-git", "Write its address, and a branch after #: https://host/project.git#branch"),
+    "readable-by": ("--readable-by", "Write the name of a person or team."),
+    "swiftuser": ("--swiftuser", "Write the store account that may read the result."),
+    "requester": ("--requester", "Write one line."),
     "release": ("--release", ""),
     "architecture": ("--arch", ""),
 }
@@ -47,8 +52,7 @@ def chosen_queues(
     context: str | None,
     release: str | None,
     architectures: Iterable[str] | None,
-    *,
-    with_ppa: bool,
+    request: TestRequest,
 ) -> tuple[QueueName, ...]:
     """The queues of a request, each once. Raises UsageError for one that is not configured."""
     topology = settings.topology
@@ -62,7 +66,7 @@ def chosen_queues(
     release = release if release is not None else topology.releases[0]
     usual = [name for name in topology.architectures if topology.allows(release, name)]
     names = tuple(dict.fromkeys(architectures or usual))
-    context = context if context is not None else "ppa" if with_ppa else DEFAULT_CONTEXT
+    context = context if context is not None else _usual_context(request)
     _known("--release", release, topology.releases)
     for name in names:
         _known("--arch", name, topology.architectures)
@@ -70,6 +74,12 @@ def chosen_queues(
             raise UsageError(f"--arch: {release} is not tested on {name}; on: {', '.join(usual)}")
     _known("--context", context, topology.contexts)
     return tuple(QueueName(context, release, name) for name in names)
+
+
+def _usual_context(request: TestRequest) -> str:
+    if request.test_git or request.build_git:
+        return "upstream"
+    return "ppa" if request.ppas else DEFAULT_CONTEXT
 
 
 def note_pocket(settings: Settings, request: TestRequest) -> None:

@@ -3,55 +3,38 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from testyard.adapters.amqp import Publisher
+from testyard.cli.asking import Asked, ask, ask_and_show, show_asked
 from testyard.cli.choices import check_names_differ, checked_request, chosen_queues, note_pocket
-from testyard.cli.edge import (
-    JsonOption,
-    StateOption,
-    UsageError,
-    command_settings,
-    explained,
-    print_json,
-    say,
-)
+from testyard.cli.edge import JsonOption, StateOption, UsageError, command_settings, explained, say
 from testyard.cli.follow import follow
 from testyard.cli.followed import finish, interruptible
 from testyard.client import SiteClient
-from testyard.errors import BrokerError
-from testyard.event import EVENTS_EXCHANGE, PRIVATE_PACKAGE, Event, EventKind
-from testyard.queue import QueueName
-from testyard.request import TestRequest, new_request_id
-from testyard.secrets import masked_parameters
+from testyard.intake.known import Standing
+from testyard.intake.submit import Wish
 from testyard.settings import Settings
 
-
-@dataclass(frozen=True)
-class Accepted:
-    """A request that is in its queue."""
-
-    request_id: str
-    queue: str
-    url: str
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Also if the same waits, runs, or has passed already.")
+]
 
 
 @explained
 def request(
-    package: Annotated[str, typer.Argument(metavar="PACKAGE", help="Source package to test.")],
+    package: Annotated[list[str], typer.Argument(metavar="PACKAGE", help="Source packages to test.")],
     release: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Release; the only configured one by default.")
+        str | None, typer.Option("--release", "-s", metavar="NAME", help="Release; the only one by default.")
     ] = None,
     arch: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Architecture; repeatable; all configured by default."),
+        typer.Option(
+            "--arch", "-a", metavar="NAME", help="Architecture; repeatable; all configured by default."
+        ),
     ] = None,
     trigger: Annotated[
         list[str] | None, typer.Option(metavar="SOURCE/VERSION", help="What asks for it; repeatable.")
@@ -60,87 +43,85 @@ def request(
     env: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="For the test; repeatable.")
     ] = None,
+    test_git: Annotated[
+        str | None, typer.Option(metavar="URL[#BRANCH]", help="Tests from there, packages from the archive.")
+    ] = None,
+    build_git: Annotated[
+        str | None, typer.Option(metavar="URL[#BRANCH]", help="Tests and packages from there.")
+    ] = None,
     testname: Annotated[str | None, typer.Option(metavar="NAME", help="Run only this test.")] = None,
     all_proposed: Annotated[bool, typer.Option("--all-proposed", help="Use all of -proposed.")] = False,
     context: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME", help="Queue context, one of those configured; ubuntu (or ppa) by default."
-        ),
+        typer.Option(metavar="NAME", help="Queue context; by default ubuntu, ppa or upstream."),
     ] = None,
+    bulk: Annotated[bool, typer.Option("--bulk", help="One of very many: context huge.")] = False,
+    readable_by: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Private; who may read it; repeatable.")
+    ] = None,
+    swiftuser: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Private; account of the store that may read it.")
+    ] = None,
+    requester: Annotated[str | None, typer.Option(metavar="NAME", help="Who asks; you by default.")] = None,
+    force: ForceOption = False,
     follow_: Annotated[bool, typer.Option("--follow", "-f", help="Watch it until it is done.")] = False,
     state: StateOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Ask for the tests of a package; prints the request's id, by which it is found at every later step."""
+    """Ask for the tests of packages; prints each request's id, by which it is found at every later step."""
     settings = command_settings(state)
+    if bulk and context not in (None, "huge"):
+        raise UsageError(f"--bulk: means --context huge, not {context}")
     parameters: dict[str, Any] = {
         "triggers": trigger or [],
         **({"ppas": ppa} if ppa else {}),
         **({"env": env} if env else {}),
+        **({"test-git": test_git} if test_git is not None else {}),
+        **({"build-git": build_git} if build_git is not None else {}),
         **({"testname": testname} if testname is not None else {}),
         **({"all-proposed": "1"} if all_proposed else {}),
-        "submit-time": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S+0000}",
+        **({"readable-by": readable_by} if readable_by else {}),
+        **({"swiftuser": swiftuser} if swiftuser is not None else {}),
+        **({"requester": requester} if requester is not None else {}),
     }
     check_names_differ(env or [])
-    checked = checked_request(package, parameters)  # refuses before anything is sent
-    queues = chosen_queues(settings, context, release, arch, with_ppa=bool(ppa))
-    if follow_ and len(queues) > 1:
-        names = ", ".join(queue.architecture for queue in queues)
-        raise UsageError("--follow: needs one architecture", resolution=f"Name it with --arch: {names}.")
+    wishes: list[Wish] = []
+    for name in dict.fromkeys(package):
+        checked = checked_request(name, parameters)  # refuses before anything is sent
+        queues = chosen_queues(settings, "huge" if bulk else context, release, arch, checked)
+        wishes += [Wish(queue, name, parameters, force=force) for queue in queues]
+    if follow_ and len(wishes) > 1:
+        _refuse_to_follow(wishes)
     note_pocket(settings, checked)
-    requests = [checked_request(package, {**parameters, "uuid": new_request_id()}) for _ in queues]
-    if not follow_:
-        _send_all(settings, requests, queues, as_json=json_)
-        return
-    _send_and_follow(settings, requests[0], queues[0], as_json=json_)
+    if follow_:
+        _send_and_follow(settings, wishes[0], as_json=json_)
+    else:
+        ask_and_show(settings, wishes, as_json=json_)
 
 
-def _send_all(
-    settings: Settings, requests: list[TestRequest], queues: tuple[QueueName, ...], *, as_json: bool
-) -> None:
-    """Send and show. Raises BrokerError; those that were accepted before are shown all the same."""
-    accepted: list[Accepted] = []
-    try:
-        for request, queue in zip(requests, queues, strict=True):
-            accepted.append(_send(settings, request, queue))
-    finally:
-        if accepted:
-            _show(accepted, as_json=as_json)
+def _refuse_to_follow(wishes: Sequence[Wish]) -> None:
+    names = ", ".join(dict.fromkeys(wish.queue.architecture for wish in wishes))
+    if len({wish.package for wish in wishes}) > 1:
+        raise UsageError("--follow: needs one package")
+    raise UsageError("--follow: needs one architecture", resolution=f"Name it with --arch: {names}.")
 
 
-def _send(settings: Settings, request: TestRequest, queue: QueueName) -> Accepted:
-    """Put a request into its queue and tell of it. Raises BrokerError: then it was not accepted."""
-    assert request.uuid is not None
-    with Publisher(settings.broker.url.get_secret_value()) as publisher:
-        accepted = time.time()
-        publisher.publish_request(queue, request.body(), request.uuid)
-        package = PRIVATE_PACKAGE if request.private else request.package
-        data = {"parameters": {} if request.private else masked_parameters(request.parameters)}
-        event = Event(EventKind.ACCEPTED, request.uuid, str(queue), package, time=accepted, data=data)
-        with suppress(BrokerError):  # the request is safe, and what its worker tells is enough
-            publisher.publish(EVENTS_EXCHANGE, event.routing_key, event.to_bytes())
-    return Accepted(request.uuid, str(queue), f"{settings.site.url}/requests/{request.uuid}")
-
-
-def _show(accepted: list[Accepted], *, as_json: bool) -> None:
-    if as_json:
-        fields = [{"request_id": one.request_id, "queue": one.queue, "url": one.url} for one in accepted]
-        print_json({"requests": fields})
-        return
-    for one in accepted:  # each line fits 80 columns, but for a long address
-        typer.echo(f"{one.request_id} waits in {one.queue}")
-        typer.echo(f"  {one.url}")
-    say(f"Watch it: testyard follow {accepted[0].request_id}")
-
-
-def _send_and_follow(settings: Settings, request: TestRequest, queue: QueueName, *, as_json: bool) -> None:
-    assert request.uuid is not None
+def _send_and_follow(settings: Settings, wish: Wish, *, as_json: bool) -> None:
     console = Console(stderr=as_json, soft_wrap=True)
     with SiteClient(settings.site.url) as site:
-        accepted = _send(settings, request, queue)
-        with interruptible(accepted.request_id):
-            console.print(f"request {accepted.request_id} is in {accepted.queue}", highlight=False)
-            console.print(accepted.url, style="blue underline", highlight=False)
-            run = follow(site, accepted.request_id, console)
-    finish(accepted.request_id, accepted.queue, run, as_json)
+        (asked,) = ask(settings, [wish])
+        if asked.standing is Standing.PASSED and not asked.request_id:
+            say("It has passed already; --force asks for it again.")
+            show_asked([asked], [wish.package], as_json=as_json)
+            return
+        with interruptible(asked.request_id):
+            console.print(f"request {asked.request_id} {_where(asked)}", highlight=False)
+            console.print(asked.url, style="blue underline", highlight=False)
+            run = follow(site, asked.request_id, console)
+    finish(asked.request_id, asked.queue, run, as_json)
+
+
+def _where(asked: Asked) -> str:
+    if asked.standing is Standing.ACCEPTED:
+        return f"is in {asked.queue}"
+    return f"is {asked.standing} for {asked.queue}"

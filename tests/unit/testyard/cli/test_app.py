@@ -28,8 +28,9 @@ ALL = leaves(typer.main.get_command(app))
 OURS = [(words, command) for words, command in ALL if words[0] != "local"]
 #: Becomes the worker, whose output is its log.
 RUN = ("worker", "run")
-#: Those that ask servers; `worker check` looks at this machine, `token` at a database that is there.
-ASKING = [words for words, _ in OURS if words not in (RUN, ("worker", "check")) and words[0] != "token"]
+#: Those that ask servers; `worker check` looks at this machine, `token` and `retry` at a database.
+ALONE = (RUN, ("worker", "check"), ("retry",))
+ASKING = [words for words, _ in OURS if words not in ALONE and words[0] != "token"]
 
 
 @pytest.mark.parametrize(("words", "command"), ALL, ids=[" ".join(words) for words, _ in ALL])
@@ -46,7 +47,10 @@ def test_every_command_has_json_state_and_help(
 ARGUMENTS = {
     "request": ["gzip", "--arch", "amd64"],
     "results": ["gzip"],
-    **{name: ["x"] for name in ("show", "log", "follow", "cancel", "reproduce", "drain", "resume", "reload")},
+    **{
+        name: ["x"]
+        for name in ("show", "log", "retry", "follow", "cancel", "reproduce", "drain", "resume", "reload")
+    },
     **{name: ["x"] for name in ("make", "revoke")},
 }
 
