@@ -26,6 +26,11 @@ class Caller:
     who: Identity
     cookie: str = ""
 
+    @classmethod
+    def nobody(cls) -> Caller:
+        """Somebody who was not recognised."""
+        return cls(ANONYMOUS)
+
 
 def who_asks(request: Request) -> Identity:
     """Who asks, by token or session; ANONYMOUS if neither was sent. Asks the database: for a thread.
@@ -84,7 +89,7 @@ def _caller(request: Request) -> Caller:
     text = _token(request)
     cookie = request.cookies.get(sessions.cookie_name(secure=is_secure(settings_of(request))), "")
     if not text and not cookie:
-        return Caller(ANONYMOUS)
+        return Caller.nobody()
     with index_errors(), memory_of(request).begin() as memory:
         if text:
             found = tokens.identify(memory, text)
@@ -94,7 +99,7 @@ def _caller(request: Request) -> Caller:
                 )
             return Caller(found)
         found = sessions.identify(memory, cookie)
-    return Caller(found, cookie) if found else Caller(ANONYMOUS)
+    return Caller(found, cookie) if found else Caller.nobody()
 
 
 def _token(request: Request) -> str:

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Login by OpenID 2.0, as Ubuntu's: nickname by simple registration, teams by Launchpad's extension."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import httpx
+from openid import fetchers
+from openid.consumer.consumer import SUCCESS, Consumer
+from openid.consumer.discover import DiscoveryFailure
+from openid.extensions import sreg
+
+from functions.request.places import OpenidPlace
+from functions.request.provider import TIMEOUT, LoginError, Person, ProviderAwayError, Start
+from testyard.errors import words_of
+
+_TEAMS = "http://ns.launchpad.net/2007/openid-teams"
+
+
+class OpenidProvider:
+    """See `Provider`. It keeps nothing: the provider itself is asked whether it has given an answer."""
+
+    def __init__(self, place: OpenidPlace) -> None:
+        self._place = place
+        # the library has one way to reach the net for all of a process; its own has no time limit
+        fetchers.setDefaultFetcher(_Fetcher(), wrap_exceptions=False)
+
+    def start(self, back: str, state: str) -> Start:
+        """See `Provider`."""
+        try:
+            request = Consumer({}, None).begin(self._place.url)
+        except (DiscoveryFailure, fetchers.HTTPFetchingError) as error:
+            raise ProviderAwayError(f"{self._place.key}: {words_of(error)}") from error
+        request.addExtension(sreg.SRegRequest(required=["nickname"]))
+        if self._place.teams:
+            request.addExtensionArg(_TEAMS, "query_membership", ",".join(self._place.teams))
+        url = request.redirectURL(_origin(back), f"{back}?{urlencode({'state': state})}")
+        return Start(url, {"server": request.endpoint.server_url})
+
+    def finish(self, back: str, state: str, kept: Mapping[str, str], told: Mapping[str, str]) -> Person:
+        """See `Provider`."""
+        # before anything is fetched: anybody can name any provider and any identity in an address
+        claimed = told.get("openid.claimed_id", "")
+        server = told.get("openid.op_endpoint", "")
+        if told.get("openid.mode") != "cancel" and (
+            server != kept["server"] or _origin(claimed) != _origin(self._place.url)
+        ):
+            raise LoginError("The answer is another provider's. Try again.")
+        try:
+            response = Consumer({}, None).complete(dict(told), f"{back}?{urlencode({'state': state})}")
+        except fetchers.HTTPFetchingError as error:
+            raise ProviderAwayError(f"{self._place.key}: {words_of(error)}") from error
+        if response.status != SUCCESS or response.endpoint.server_url != kept["server"]:
+            raise LoginError("The provider did not log you in. Try again.")
+        # only what the provider has signed
+        known = sreg.SRegResponse.fromSuccessResponse(response) or {}
+        teams = (response.extensionResponse(_TEAMS, True) or {}).get("is_member", "")
+        nickname = known.get("nickname")
+        return Person.of(nickname, nickname, [team for team in teams.split(",") if team])
+
+
+class _Fetcher(fetchers.HTTPFetcher):  # type: ignore[misc]
+    """How the library reaches the net."""
+
+    def fetch(self, url: str, body: Any = None, headers: Any = None) -> Any:
+        """Ask, with a time limit. Raises HTTPFetchingError."""
+        try:
+            if urlsplit(url).scheme not in ("https", "http"):
+                raise fetchers.HTTPFetchingError(why=f"{url}: not an address of the web")
+            with httpx.Client(timeout=TIMEOUT, follow_redirects=True, max_redirects=3) as client:
+                form = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
+                method = "POST" if body else "GET"
+                answer = client.request(method, url, content=body, headers={**form, **(headers or {})})
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise fetchers.HTTPFetchingError(why=words_of(error)) from error
+        found = {key.lower(): value for key, value in answer.headers.items()}
+        return fetchers.HTTPResponse(str(answer.url), answer.status_code, found, answer.content)
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}/"

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""From what a page or an older client asks for to the door."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import quote
+
+from functions.request.visit import Visit
+from functions.request.wanted import Wanted, in_old_words
+from functions.request.who import memory_of
+from testyard.errors import ForbiddenError, RequestError
+from testyard.index import index_errors
+from testyard.intake import audit
+from testyard.intake.audit import Action
+from testyard.intake.gate import Gate
+from testyard.intake.known import Standing
+from testyard.intake.policy import Right
+from testyard.intake.submit import Accepted, Door, Wish
+
+SUBMITTED = "Test request submitted."
+_WORDS = {
+    Standing.RUNNING: "Test already running",
+    Standing.QUEUED: "Test already queued",
+    Standing.PASSED: "Test already passed",
+}
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Wishes that make sense and are allowed, and what whoever asks should be told of them."""
+
+    wishes: tuple[Wish, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Line:
+    """What became of one wish; ``request`` and ``history`` are addresses of pages."""
+
+    accepted: Accepted
+    request: str
+    history: str
+
+    @property
+    def text(self) -> str:
+        """The same on one line."""
+        queue = self.accepted.queue
+        place = f"{queue.release} {queue.architecture}"
+        return f"{place}: {self.accepted.standing} {self.accepted.request_id} {self.request}".rstrip()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of all."""
+
+    message: str
+    status: int
+    lines: tuple[Line, ...]
+
+    @property
+    def passed(self) -> bool:
+        """True if one has passed already, and so was not sent."""
+        return any(line.accepted.standing is Standing.PASSED for line in self.lines)
+
+
+def check_known(visit: Visit) -> None:
+    """Raises ForbiddenError if somebody has to log in before anything else."""
+    who = visit.caller.who
+    if not who.owner and not _gate(visit).may(who, Right.REQUEST):
+        raise ForbiddenError("Log in to request tests.", login=True)
+
+
+def ready(visit: Visit, wanted: Wanted, *, triggers: bool) -> Ready:
+    """Look through all of it. Raises RequestError, ForbiddenError, LimitError, TestyardError."""
+    who = visit.caller.who
+    gate = _gate(visit)
+    with refusals(visit, wanted):
+        gate.admit(who, visit.address)
+        wanted.check_given(triggers=triggers)
+        try:
+            wishes = wanted.wishes(visit.settings)
+            if len(wishes) > 1:
+                gate.admit(who, visit.address, len(wishes) - 1)
+            gate.allow(wishes, who)
+            checked = gate.check(wishes)
+        except RequestError as error:
+            raise in_old_words(error, wanted) from error
+    return Ready(checked.wishes, checked.notes)
+
+
+def send(visit: Visit, wanted: Wanted, asked: Ready) -> Outcome:
+    """Through the door. Raises BrokerError if nothing could be sent."""
+    door = visit.request.app.state.door
+    assert isinstance(door, Door)
+    accepted = door.submit(asked.wishes, visit.caller.who, address=visit.address)
+    lines = tuple(_line(visit, wanted.package, each) for each in accepted)
+    return Outcome(*_verdict(accepted), lines)
+
+
+@contextmanager
+def refusals(visit: Visit, wanted: Wanted) -> Iterator[None]:
+    """Whoever is known and refused is noted in the audit log."""
+    try:
+        yield
+    except (RequestError, ForbiddenError) as error:
+        who = visit.caller.who
+        if who.owner:
+            private = bool(wanted.readable_by)
+            details = {} if private else {"package": wanted.package[:200], "reason": error.brief[:500]}
+            with index_errors(), memory_of(visit.request).begin() as memory:
+                audit.record(memory, Action.REFUSED, who, address=visit.address, **details)
+        raise
+
+
+def _gate(visit: Visit) -> Gate:
+    gate = visit.request.app.state.gate
+    assert isinstance(gate, Gate)
+    return gate
+
+
+def _verdict(accepted: Sequence[Accepted]) -> tuple[str, int]:
+    standings = {each.standing for each in accepted}
+    if Standing.ACCEPTED in standings:
+        return SUBMITTED, HTTPStatus.OK
+    first = next(standing for standing in _WORDS if standing in standings)
+    ids = ", ".join(each.request_id for each in accepted if each.standing is first and each.request_id)
+    status = HTTPStatus.CONFLICT if first is Standing.RUNNING else HTTPStatus.OK
+    return f"{_WORDS[first]}: {ids}".removesuffix(": "), status
+
+
+def _line(visit: Visit, package: str, accepted: Accepted) -> Line:
+    site = visit.settings.site.url.rstrip("/")
+    queue = accepted.queue
+    history = f"{site}/packages/{quote(package)}/{quote(queue.release)}/{quote(queue.architecture)}"
+    request = f"{site}/requests/{accepted.request_id}" if accepted.request_id else ""
+    return Line(accepted, request, history)
