@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from sqlalchemy import Engine
 
@@ -11,10 +12,11 @@ from testyard.index import create_tables
 
 
 class Tables:
-    """Makes the index's tables when first asked to; for any number of threads."""
+    """Makes tables when first asked to, the index's unless told otherwise; for any number of threads."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, make: Callable[[Engine], None] = create_tables) -> None:
         self._engine = engine
+        self._make = make
         self._lock = threading.Lock()
         self._made = False
 
@@ -22,5 +24,5 @@ class Tables:
         """They are there. Raises TestyardError if the database is away."""
         with self._lock:
             if not self._made:
-                create_tables(self._engine)
+                self._make(self._engine)
                 self._made = True

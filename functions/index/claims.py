@@ -63,7 +63,7 @@ def _claims(
 
 
 def _end(store: Store, engine: Engine, request: OpenRequest, claim: bytes | None) -> int:
-    place = _done(claim)
+    place = done(claim)
     if place is not None:
         container, path, when = place
         known = {} if is_private(container) else {"container": container, "path": path}
@@ -79,7 +79,7 @@ def _end(store: Store, engine: Engine, request: OpenRequest, claim: bytes | None
     return 1
 
 
-def _done(claim: bytes | None) -> tuple[str, str, float] | None:
+def done(claim: bytes | None) -> tuple[str, str, float] | None:
     """Container, path and time of a claim's result; None if it has none, or cannot be read."""
     try:
         value = parse_object(claim or b"{}")

@@ -73,6 +73,8 @@ NAMES = [
     amqp.HOOKS_QUEUE,
     amqp.INDEX_QUEUE,
     amqp.STATUS_QUEUE,
+    amqp.SHOWN_QUEUE,
+    amqp.NOTIFY_QUEUE,
 ]
 
 

@@ -14,6 +14,8 @@ from tests.servers import Rabbit
 from testyard.adapters.amqp import (
     HOOKS_QUEUE,
     INDEX_QUEUE,
+    NOTIFY_QUEUE,
+    SHOWN_QUEUE,
     STATUS_QUEUE,
     DeadLetter,
     Publisher,
@@ -26,7 +28,7 @@ from testyard.queue import DEAD_LETTERS, QueueName, all_queues
 ID = "11112222-3333-4444-8555-666677778888"
 NOBLE = QueueName("ubuntu", "noble", "amd64")
 QUEUES = all_queues(("ubuntu", "ppa"), ("noble",), ("amd64", "arm64"))
-OURS = (*map(str, QUEUES), DEAD_LETTERS, HOOKS_QUEUE, INDEX_QUEUE, STATUS_QUEUE)
+OURS = (*map(str, QUEUES), DEAD_LETTERS, HOOKS_QUEUE, INDEX_QUEUE, STATUS_QUEUE, SHOWN_QUEUE, NOTIFY_QUEUE)
 
 
 LETTERS = (

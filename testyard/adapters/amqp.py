@@ -18,19 +18,31 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker, UnroutableError
 
 from testyard.adapters.tls import AUTHORITY_KEY, take_authority, trust
 from testyard.errors import BrokerError, NotSentError, SettingsError
-from testyard.event import COMPLETION_EXCHANGE, EVENTS_EXCHANGE, STATUS_EXCHANGE
+from testyard.event import COMPLETION_EXCHANGE, EVENTS_EXCHANGE, STATUS_EXCHANGE, EventKind
 from testyard.queue import DEAD_LETTERS, QueueName
 
 #: Where the index and status functions find their messages. Durable: what comes while they are
 #: down waits for them.
 INDEX_QUEUE = "testyard-index"
 STATUS_QUEUE = "testyard-status"
+#: Where the forge function hears how requests go on, and the notify function of runs.
+SHOWN_QUEUE = "testyard-shown"
+NOTIFY_QUEUE = "testyard-notify"
 #: Deliveries of hooks that were taken and not yet worked on.
 HOOKS_QUEUE = "testyard-hooks"
 
 #: Beyond this the oldest events fall out: with the status function down for long, only the live
 #: view suffers.
 STATUS_QUEUE_BYTES = 64 * 1024 * 1024
+
+#: The events by which a request gets into another state.
+STEPS = (
+    EventKind.TAKEN,
+    EventKind.STORED,
+    EventKind.RETURNED,
+    EventKind.REJECTED,
+    EventKind.CANCELLED,
+)
 
 #: Header of a request with the Unix time at which it was accepted, as text.
 ACCEPTED_HEADER = "testyard-accepted"
@@ -268,6 +280,11 @@ def declare_topology(channel: BlockingChannel, queues: Iterable[QueueName]) -> N
         arguments = {"x-max-length-bytes": STATUS_QUEUE_BYTES}
         channel.queue_declare(STATUS_QUEUE, durable=True, arguments=arguments)
         channel.queue_bind(STATUS_QUEUE, EVENTS_EXCHANGE, "#")
+        channel.queue_declare(SHOWN_QUEUE, durable=True, arguments=arguments)
+        for kind in STEPS:
+            channel.queue_bind(SHOWN_QUEUE, EVENTS_EXCHANGE, f"{kind}.*")
+        channel.queue_declare(NOTIFY_QUEUE, durable=True, arguments=arguments)
+        channel.queue_bind(NOTIFY_QUEUE, COMPLETION_EXCHANGE)
 
 
 def check_consuming(channel: BlockingChannel, *, expected: int) -> None:

@@ -238,9 +238,7 @@ def told(connection: Connection, row: Status, memo: Mapping[str, Any]) -> bool:
     return False
 
 
-def failed(
-    connection: Connection, row: Status, problem: str, pause: float | None, memo: Mapping[str, Any]
-) -> None:
+def failed(connection: Connection, row: Status, problem: str, pause: float | None) -> None:
     """The forge could not be told. Again after ``pause`` seconds; never, if that is None."""
     again = null() if pause is None else time.time() + pause
     connection.execute(
@@ -249,7 +247,6 @@ def failed(
         .values(
             holder="",
             problem=limits.text(problem),
-            memo=dict(memo),
             next_attempt=case((status.c.turn > row.turn, time.time() + min(pause or 1.0, 10.0)), else_=again),
         )
     )

@@ -113,7 +113,7 @@ def test_after_a_failure_it_waits_and_then_is_told(memory: Engine) -> None:
     row = take(memory)
     assert row is not None
     with memory.begin() as connection:
-        statuses.failed(connection, row, "no answer", 30, {})
+        statuses.failed(connection, row, "no answer", 30)
     assert take(memory) is None
     assert row_of(memory).problem == "no answer"
     let_lease_run_out(memory)
@@ -126,7 +126,7 @@ def test_what_the_forge_refuses_for_good_is_left_until_there_is_news(memory: Eng
     row = take(memory)
     assert row is not None
     with memory.begin() as connection:
-        statuses.failed(connection, row, "422: no such commit", None, {})
+        statuses.failed(connection, row, "422: no such commit", None)
     assert take(memory) is None
     change(memory, Shown.PASS, 5)
     assert take(memory) is not None

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Tells forges what they shall show, one row after the other, until each has confirmed it.
+
+Any number of copies, with any number of threads, do so at the same time: a row is held by one.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sqlalchemy import Engine
+
+from testyard.adapters.forge import Forge
+from testyard.adapters.forges import Forges, may_tell
+from testyard.errors import ForgeError, ResultError, StoreError
+from testyard.index import index_errors
+from testyard.intake import statuses
+from testyard.intake.projects import Project, Projects
+from testyard.intake.report import report_of
+from testyard.intake.statuses import Status
+from testyard.ports import Store
+from testyard.result import Result, read_result_tar
+from testyard.store import RESULT, RunPath, is_private, is_results_container
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two attempts at most: while a forge is away, and while it refuses.
+_LONGEST_PAUSE = 300.0
+_LONGEST_REFUSED = 3600.0
+#: Attempts at what a forge calls wrong (it may just not know the commit yet: 4 h), and at reading a result.
+_WRONG_ATTEMPTS = 10
+_READ_ATTEMPTS = 5
+#: Rows of one call of `tell_all`.
+_AT_ONCE = 50
+#: Projects that are left alone at a time; a query names them all.
+_MOST_WAITING = 100
+
+
+class StatusSender:
+    """For any number of threads. ``site`` is the address of the pages, or empty."""
+
+    def __init__(
+        self, memory: Engine, store: Store, projects: Callable[[], Projects], forges: Forges, *, site: str
+    ) -> None:
+        self._memory, self._store, self._projects, self._forges = memory, store, projects, forges
+        self._site = site
+        self._lock = threading.Lock()
+        self._waiting: dict[tuple[str, str], float] = {}
+
+    def tell_all(self) -> int:
+        """Tell what is to be told now; returns how many rows it tried. Raises TestyardError."""
+        tried = 0
+        while tried < _AT_ONCE and self.tell_one():
+            tried += 1
+        return tried
+
+    def tell_one(self) -> bool:
+        """Tell one row; False if none is to be told now. Raises TestyardError if the database is away."""
+        with index_errors(), self._memory.begin() as connection:
+            row = statuses.take(connection, without=self._left_alone())
+        if row is None:
+            return False
+        try:
+            memo = self._tell(row)
+        except (ForgeError, StoreError) as error:
+            self._failed(row, error)
+            return True
+        with index_errors(), self._memory.begin() as connection:
+            statuses.told(connection, row, memo)
+        return True
+
+    def _tell(self, row: Status) -> Mapping[str, Any]:
+        forge = self._forge(self._projects().of(row.forge, row.project))
+        report = report_of(row, self._result(row), site=self._site)
+        first = row.turn == 1 and row.attempts == 1
+        return forge.show(row.project, report, row.memo, first=first)
+
+    def _forge(self, project: Project | None) -> Forge:
+        if project is None:
+            raise ForgeError("the project is not in intake.projects", refused=True)
+        if not may_tell(project):
+            raise ForgeError("the project has no token in intake.projects", refused=True)
+        return self._forges.of(project)
+
+    def _result(self, row: Status) -> Result | None:
+        """The stored result, for the words; without it the exit code must do."""
+        container, path = row.ended.get("container"), row.ended.get("path")
+        if row.private or not (isinstance(container, str) and isinstance(path, str)):
+            return None
+        if not is_results_container(container) or is_private(container):
+            return None
+        try:
+            data = self._store.get(container, RunPath.parse(path).file(RESULT))
+            return None if data is None else read_result_tar(data)
+        except ResultError:
+            return None
+        except StoreError:
+            if row.attempts < _READ_ATTEMPTS:
+                raise
+            return None
+
+    def _failed(self, row: Status, error: ForgeError | StoreError) -> None:
+        pause = pause_after(error, row.attempts)
+        if isinstance(error, ForgeError) and not error.lasting:
+            with self._lock:  # what else waits for this project would meet the same
+                self._waiting[row.forge, row.project] = time.time() + min(pause or 0, 60.0)
+        log.warning(
+            "%s/%s: %s: %s; %s",
+            row.forge,
+            "a private project" if row.private else row.project,
+            row.request_id,
+            error.brief,
+            "given up" if pause is None else f"again in {pause:.0f} s",
+        )
+        with index_errors(), self._memory.begin() as connection:
+            statuses.failed(connection, row, error.brief, pause)
+
+    def _left_alone(self) -> list[tuple[str, str]]:
+        now = time.time()
+        with self._lock:
+            self._waiting = {key: until for key, until in self._waiting.items() if until > now}
+            return list(self._waiting)[:_MOST_WAITING]
+
+
+def pause_after(error: ForgeError | StoreError, attempts: int) -> float | None:
+    """Seconds until the next attempt; None if there is none."""
+    least, longest = 1.0, _LONGEST_PAUSE
+    asked = 0.0
+    if isinstance(error, ForgeError):
+        asked = error.retry_after or 0.0
+        if error.lasting and attempts >= _WRONG_ATTEMPTS:
+            return None
+        if error.lasting or error.refused:
+            least, longest = 15.0, _LONGEST_REFUSED
+    pause = min(least * 2.0 ** min(attempts - 1, 30), longest)
+    # copies that failed at once shall not come back at once
+    return float(max(pause, asked) * random.uniform(1.0, 1.2))  # noqa: S311  no secret

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The part of the forge function that tells forges, served alone."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+
+from functions.asgi import function_app
+from functions.forge.statuses import status_work
+from testyard.intake.projects import Projects
+from testyard.settings import load_settings
+
+
+def create_app() -> Starlette:
+    """The ASGI app; settings come from ``TESTYARD_CONFIG`` and environment."""
+    settings = load_settings()
+    return function_app(status_work(settings, lambda: Projects.load(settings)))
