@@ -41,7 +41,7 @@ from testyard.local.choice import check_choices, parse_choices
 from testyard.local.logs import follow, tail
 from testyard.local.machine import unknown_releases
 from testyard.local.parts import all_parts
-from testyard.local.ports import parse_port_choice, port_warnings
+from testyard.local.ports import LOOPBACK, parse_port_choice, port_warnings
 from testyard.local.state import LocalState, default_state_folder
 from testyard.local.supervisor import PartStatus
 from testyard.local.toml import Sections
@@ -259,15 +259,15 @@ def _print_parts(instance: LocalState, parts: Sequence[PartStatus], *, as_json: 
     table = Table("part", "health", "pid", "port", "memory", "up", "address", box=None, pad_edge=False)
     for part in parts:
         health = "[green]healthy[/]" if part.healthy else f"[red]{escape(part.reason)}[/]"
-        table.add_row(part.name, health, *_facts(instance, part))
+        table.add_row(part.name, health, *_facts(part))
     console().print(table)
 
 
-def _facts(instance: LocalState, part: PartStatus) -> tuple[str, ...]:
+def _facts(part: PartStatus) -> tuple[str, ...]:
     if part.pid is None:
         return ("", str(part.port or ""), "", "", "")
     address = ""
     if part.port:
-        address = f"amqp://127.0.0.1:{part.port}" if part.name == "broker" else instance.url(part.name)
+        address = f"{'amqp' if part.name == 'broker' else 'http'}://{LOOPBACK}:{part.port}"
     memory = f"{part.rss_bytes / 1e6:.0f} MB"
     return (str(part.pid), str(part.port or ""), memory, duration_text(int(part.uptime)), address)

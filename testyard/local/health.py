@@ -12,6 +12,7 @@ import pika.exceptions
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
 from testyard.errors import words_of
+from testyard.local.front import HEALTH
 from testyard.local.state import LocalState
 
 TIMEOUT = 3.0  # seconds that a part gets to answer
@@ -29,7 +30,9 @@ def check_part(state: LocalState, name: str, *, started: float) -> str:
         return check_url(f"{state.url('store')}/healthcheck")
     if name == "worker":
         return check_heartbeat(state, started)
-    return check_url(f"{state.url(name)}/health")
+    if name == "front":
+        return check_url(state.url("web") + HEALTH)
+    return check_url(f"{state.url('site' if name == 'web' else name)}/health")
 
 
 def check_broker(url: str) -> str:

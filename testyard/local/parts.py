@@ -43,7 +43,7 @@ def all_parts(state: LocalState) -> tuple[Part, ...]:
         Part("store", _store_argv(state), stage=0, port=ports["store"], stop_seconds=15),
         _web_part(state, "index", "functions.index.app", stage=1),
         _web_part(state, "status", "functions.status.app", stage=1),
-        _web_part(state, "web", "web.app", stage=1),
+        _web_part(state, "web", "web.app", stage=1, port="site"),
         Part(
             "worker",
             (*_PYTHON, "worker"),
@@ -52,6 +52,13 @@ def all_parts(state: LocalState) -> tuple[Part, ...]:
             stop_seconds=20,
             stop_group=False,  # its tests must not get the signal: their sudden end would look like a result
             stop_signal="INT",  # give back what runs; TERM would wait for its end, which may take hours
+        ),
+        Part(
+            "front",
+            (*_PYTHON, "testyard.local.front", str(state.path)),
+            stage=2,
+            port=ports["web"],
+            stop_seconds=5,
         ),
     )
 
@@ -70,9 +77,9 @@ def _store_argv(state: LocalState) -> tuple[str, ...]:
     )
 
 
-def _web_part(state: LocalState, name: str, module: str, *, stage: int) -> Part:
-    port = state.ports[name]
+def _web_part(state: LocalState, name: str, module: str, *, stage: int, port: str = "") -> Part:
+    number = state.ports[port or name]
     argv = (*_PYTHON, "uvicorn", f"{module}:create_app", "--factory", "--host", LOOPBACK)
     # readers of running logs stay connected for hours: they come again by themselves
-    options = ("--port", str(port), "--no-access-log", "--timeout-graceful-shutdown", "3")
-    return Part(name, (*argv, *options), stage=stage, port=port, stop_seconds=10)
+    options = ("--port", str(number), "--no-access-log", "--timeout-graceful-shutdown", "3")
+    return Part(name, (*argv, *options), stage=stage, port=number, stop_seconds=10)

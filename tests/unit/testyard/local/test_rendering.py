@@ -56,7 +56,8 @@ def test_supervisord_keeps_every_part(state: LocalState) -> None:
         assert shlex.split(program["command"]) == list(part.argv)
         assert program["autorestart"] == "true"
         assert program["killasgroup"] == "true"
-    assert [part.name for part in all_parts(state)] == ["broker", "store", "index", "status", "web", "worker"]
+    names = [part.name for part in all_parts(state)]
+    assert names == ["broker", "store", "index", "status", "web", "worker", "front"]
     assert ("user" in parser["supervisord"]) == (os.geteuid() == 0)
 
 
