@@ -2,7 +2,7 @@
 """Package archives for tests: a release with a proposed pocket, and archives beside it, one of them private.
 
 They are served in a network namespace of their own, on an address that a testbed reaches as it reaches any
-mirror: loopback and this machine's own addresses are closed to it. Needs root.
+mirror: loopback and this machine's own addresses are closed to it. That needs root.
 """
 
 from __future__ import annotations
@@ -95,6 +95,13 @@ class ArchiveSite:
 @contextmanager
 def archive_site(folder: Path) -> Iterator[ArchiveSite]:
     """The site, served; gone afterwards."""
+    with archive_files(folder) as site, _elsewhere(folder, folder / "www") as site.address:
+        yield site
+
+
+@contextmanager
+def archive_files(folder: Path) -> Iterator[ArchiveSite]:
+    """The site's files, below ``www``; ``address`` is whoever's that serves them. Needs no root."""
     site = ArchiveSite(folder)
     www = folder / "www"
     with ExitStack() as stack:
@@ -114,7 +121,6 @@ def archive_site(folder: Path) -> Iterator[ArchiveSite]:
             about = www / "about" / "team" / name
             about.parent.mkdir(parents=True, exist_ok=True)
             about.write_text(f'{{"signing_key_fingerprint": "{site.keys["key"]}"}}')
-        site.address = stack.enter_context(_elsewhere(folder, www))
         yield site
 
 

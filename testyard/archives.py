@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from testyard.ppa import Ppa
 from testyard.section import Section
 
 
@@ -36,6 +37,11 @@ class Archives(Section):
         default="https://api.launchpad.net/1.0/~{owner}/+archive/ubuntu/{name}",
         description="JSON whose signing_key_fingerprint is that of a public archive's key; empty: not asked",
     )
+
+    def address(self, ppa: Ppa) -> str:
+        """Where an archive is; never with credentials."""
+        template = self.public_url if ppa.public else self.private_url
+        return template.format(owner=ppa.owner, name=ppa.name)
 
     @field_validator("public_url", "private_url", "key_url", "about_url")
     @classmethod

@@ -24,7 +24,7 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as EnvironmentError_
 
-from testyard.admission import Launchpad, Rates
+from testyard.admission import Launchpad, Rates, SourceArchive
 from testyard.archives import Archives
 from testyard.errors import RequestError, SettingsError
 from testyard.hosts import LOCAL_KINDS, AnyHost, Host
@@ -204,6 +204,13 @@ class Intake(Section):
     )
     inside: tuple[str, ...] = Field(
         default=(), description="hosts and networks that may be asked for strangers, though they are internal"
+    )
+    archives: tuple[SourceArchive, ...] = Field(
+        default=(), description="where it is looked up what is published; none: it is not looked up"
+    )
+    archives_max_age: int = Field(default=300, ge=1, description="seconds after which they are asked again")
+    archives_cache: Path | None = Field(
+        default=None, description="folder for their indexes; none: each process keeps its own"
     )
     rates: Rates = Rates()
     launchpad: Launchpad = Launchpad()

@@ -12,14 +12,17 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Engine
 
 from testyard.adapters.outside import Outside
-from testyard.errors import OutsideError, RefusedAddressError, RequestError, TestyardError
+from testyard.errors import OutsideError, RefusedAddressError, RequestError, SettingsError, TestyardError
 from testyard.index import index_errors
 from testyard.intake.identity import Identity
 from testyard.intake.launchpad import LaunchpadKnowledge
 from testyard.intake.policy import Knowledge, Policy, Question, Right, check_scope, default_policy
 from testyard.intake.policyfile import PolicyFile
+from testyard.intake.ppas import Notes
+from testyard.intake.published import Published
 from testyard.intake.rates import buckets_of, take
 from testyard.intake.submit import Wish
+from testyard.packagelists import PackageList, PackageLists
 from testyard.request import MIGRATION_REFERENCE, TestRequest, make_request
 from testyard.settings import Intake, Settings
 
@@ -32,14 +35,6 @@ _NAME_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Checked:
-    """Wishes that make sense, and what whoever asks should be told about them."""
-
-    wishes: tuple[Wish, ...]
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Gate:
     """For any number of threads. All of it may wait for databases and other servers."""
 
@@ -48,13 +43,14 @@ class Gate:
     policy: Callable[[], Policy]
     outside: Outside
     knowledge: Knowledge
+    published: Published
 
     @classmethod
     def of(cls, settings: Settings, memory: Engine) -> Gate:
         """One for each process. Raises SettingsError if the policy cannot be read."""
         outside = Outside(inside=settings.intake.inside, seconds=_NAME_SECONDS)
         knowledge = LaunchpadKnowledge(settings.intake.launchpad, memory)
-        return cls(settings, memory, _policy(settings.intake), outside, knowledge)
+        return cls(settings, memory, _policy(settings.intake), outside, knowledge, Published(settings))
 
     def admit(self, who: Identity, address: str, cost: int = 1) -> None:
         """Count ``cost`` requests of somebody. Raises LimitError if that is too much now."""
@@ -86,12 +82,21 @@ class Gate:
         else:
             self.policy().check(who, question, self.knowledge)
 
-    def check(self, wishes: Sequence[Wish]) -> Checked:
-        """Raises RequestError naming the field (``requests[3].triggers`` where there are several)."""
+    def check(self, wishes: Sequence[Wish]) -> tuple[str, ...]:
+        """What could not be found out, a line each, for whoever asks.
+
+        Raises RequestError naming the field (``requests[3].triggers`` where there are several).
+        """
+        notes = Notes()
+        seen: set[tuple[object, ...]] = set()
         for place, wish, request in _requests(wishes):
             with _at(place):
                 self._check(wish, request)
-        return Checked(tuple(wishes))
+                what = _looked_up(wish, request)
+                if what not in seen:  # once for all architectures
+                    seen.add(what)
+                    self.published.check(request, wish.queue.release, notes)
+        return notes.lines
 
     def _check(self, wish: Wish, request: TestRequest) -> None:
         topology, queue = self.settings.topology, wish.queue
@@ -105,6 +110,18 @@ class Gate:
                 self._check_git(name, url)
         if MIGRATION_REFERENCE in request.triggers:
             _check_reference(request.triggers, request.ppas, all_proposed=request.all_proposed)
+
+        if PackageList.NEVER in self._lists(wish):
+            raise RequestError(
+                "package", f"{wish.package} is on never_run for {queue.release} on {queue.architecture}"
+            )
+
+    def _lists(self, wish: Wish) -> frozenset[PackageList]:
+        try:
+            return PackageLists(self.settings.worker.package_lists).of(wish.package, wish.queue)
+        except SettingsError as error:  # it may be on the workers' machines only, which look for themselves
+            log.warning("%s", error.brief)
+            return frozenset()
 
     def _check_git(self, name: str, url: str) -> None:
         """A testbed will fetch it, and may reach what is in the network of its machine."""
@@ -143,6 +160,12 @@ def _known(field_name: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
         there = ", ".join(known) or "none at all"
         raise RequestError(field_name, f"{value!r} is not configured; there is: {there}")
+
+
+def _looked_up(wish: Wish, request: TestRequest) -> tuple[object, ...]:
+    """What an answer of `Published` depends on."""
+    from_git = bool(request.test_git or request.build_git)
+    return wish.queue.release, request.package, request.triggers, request.ppas, from_git
 
 
 def _questions(wish: Wish, request: TestRequest) -> list[Question]:

@@ -55,22 +55,16 @@ def _key(ppa: Ppa, settings: Archives) -> bytes:
         raise type(error)(brief, details=error.details, resolution=error.resolution) from error
 
 
-def archive_url(ppa: Ppa, settings: Archives) -> str:
-    """Where it is; never with credentials."""
-    template = settings.public_url if ppa.public else settings.private_url
-    return template.format(owner=ppa.owner, name=ppa.name)
-
-
 def _source(ppa: Ppa, release: str, settings: Archives, key: str) -> str:
     # in this form also because autopkgtest makes a proposed pocket of every line of the other
     return (
-        f"# {ppa}\nTypes: deb deb-src\nURIs: {archive_url(ppa, settings)}\nSuites: {release}\n"
+        f"# {ppa}\nTypes: deb deb-src\nURIs: {settings.address(ppa)}\nSuites: {release}\n"
         f"Components: {settings.component}\nSigned-By: /etc/apt/keyrings/{key}\n"
     )
 
 
 def _login(ppa: Ppa, settings: Archives) -> str:
-    scheme, _, place = archive_url(ppa, settings).partition("://")
+    scheme, _, place = settings.address(ppa).partition("://")
     # older versions of apt know no scheme here; without one the line is for https only
     machine = place if scheme == "https" else f"{scheme}://{place}"
     return f"machine {machine} login {ppa.user} password {ppa.token}\n"

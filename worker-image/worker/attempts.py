@@ -23,7 +23,7 @@ from worker.hosts import Host, Seat
 from worker.limits import limits_for
 from worker.live import LiveReport
 from worker.mask import Masker, secrets_of
-from worker.packagelists import PackageList, PackageLists
+from testyard.packagelists import PackageList, PackageLists
 from worker.tools import Tools
 
 log = logging.getLogger(__name__)

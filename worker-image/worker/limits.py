@@ -11,7 +11,7 @@ from collections.abc import Set
 from types import MappingProxyType
 
 from testyard.settings import Timeouts
-from worker.packagelists import PackageList
+from testyard.packagelists import PackageList
 
 #: Emulated or slow machines, by architecture or kind of testbed: everything takes longer there. Until the
 #: first run on a host with machines it is not known whether they are emulated: "qemu".

@@ -9,7 +9,7 @@ from testyard.reproduce import ENV, archive_option, testbed_words
 from testyard.request import TestRequest
 from testyard.secrets import masked_variable
 from testyard.settings import Worker
-from worker.archives import PLACE, archive_url
+from worker.archives import PLACE
 from worker.command import POCKET_CHECK
 from worker.testbed.base import Command
 
@@ -19,7 +19,7 @@ def line_of(command: Command, request: TestRequest, settings: Worker, testbed: s
     options = []
     for option in command.options:
         if option.startswith(f"--setup-commands=sh {PLACE}/"):
-            urls = [archive_url(ppa, settings.archives) for ppa in request.archives]
+            urls = [settings.archives.address(ppa) for ppa in request.archives]
             options.append(archive_option(urls, command.release, settings.archives.component))
         elif option.startswith(ENV):
             options.append(ENV + masked_variable(option.removeprefix(ENV)))

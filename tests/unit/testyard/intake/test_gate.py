@@ -11,8 +11,8 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import Engine
 
-from testyard.admission import Rates
-from testyard.errors import ForbiddenError, LimitError, RequestError
+from testyard.admission import Rates, SourceArchive
+from testyard.errors import ForbiddenError, LimitError, RequestError, SettingsError
 from testyard.intake import ANONYMOUS, Identity, Scope, create_intake, intake_engine
 from testyard.intake.gate import Gate
 from testyard.intake.policy import Right
@@ -189,3 +189,33 @@ def test_repositories_inside_are_refused(
         named.check([wish("proj", **{key: "http://127.0.0.1/x.git"})])
     inside = with_policy(settings, memory, tmp_path, "[git]\ninternal = true\n")
     inside.check([wish("proj", **{key: "http://127.0.0.1/x.git"})])
+
+
+def test_what_is_never_run_is_refused_and_lists_that_are_elsewhere_are_not_missed(
+    settings: Settings, memory: Engine, tmp_path: Path
+) -> None:
+    lists = tmp_path / "lists"
+    changed = settings.worker.model_copy(update={"package_lists": lists})
+    gate = Gate.of(settings.model_copy(update={"worker": changed}), memory)
+    gate.check([wish("gzip")])
+    lists.mkdir()
+    (lists / "never_run").write_text("gzip/amd64\n")
+    with pytest.raises(RequestError, match="package: gzip is on never_run for noble on amd64"):
+        gate.check([wish("gzip")])
+    gate.check([wish("gzip", queue="debci-noble-riscv64")])
+
+
+def test_an_archive_that_is_away_is_told_once(settings: Settings, memory: Engine) -> None:
+    archive = SourceArchive(url="http://127.0.0.1:1", suites=("{release}",))
+    intake = settings.intake.model_copy(update={"archives": (archive,)})
+    gate = Gate.of(settings.model_copy(update={"intake": intake}), memory)
+    notes = gate.check([wish(), wish(queue="debci-noble-riscv64"), wish("dash")])
+    assert len(notes) == 1
+    assert notes[0].startswith("not looked up whether it is published: http://127.0.0.1:1/dists/noble: ")
+
+
+def test_a_folder_that_cannot_be_used_is_told(settings: Settings, memory: Engine, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    intake = settings.intake.model_copy(update={"archives_cache": tmp_path / "file" / "cache"})
+    with pytest.raises(SettingsError, match=r"intake\.archives_cache: .*Not a directory"):
+        Gate.of(settings.model_copy(update={"intake": intake}), memory)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from testyard.errors import SettingsError
+from testyard.packagelists import PackageList, PackageLists
 from testyard.queue import QueueName
 from testyard.settings import Timeouts
 from worker.limits import limits_for
-from worker.packagelists import PackageList, PackageLists
 
 QUEUE = QueueName("huge", "noble", "armhf")
 
