@@ -35,6 +35,14 @@ _NAME_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
+class Checked:
+    """Wishes that make sense, and what whoever asks should be told about them, a line each."""
+
+    wishes: tuple[Wish, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Gate:
     """For any number of threads. All of it may wait for databases and other servers."""
 
@@ -82,10 +90,10 @@ class Gate:
         else:
             self.policy().check(who, question, self.knowledge)
 
-    def check(self, wishes: Sequence[Wish]) -> tuple[str, ...]:
-        """What could not be found out, a line each, for whoever asks.
+    def check(self, wishes: Sequence[Wish]) -> Checked:
+        """Raises RequestError naming the field (``requests[3].triggers`` where there are several).
 
-        Raises RequestError naming the field (``requests[3].triggers`` where there are several).
+        What could not be found out is in the answer's notes.
         """
         notes = Notes()
         seen: set[tuple[object, ...]] = set()
@@ -96,7 +104,7 @@ class Gate:
                 if what not in seen:  # once for all architectures
                     seen.add(what)
                     self.published.check(request, wish.queue.release, notes)
-        return notes.lines
+        return Checked(tuple(wishes), notes.lines)
 
     def _check(self, wish: Wish, request: TestRequest) -> None:
         topology, queue = self.settings.topology, wish.queue

@@ -13,6 +13,7 @@ from functools import partial
 from itertools import count
 
 from testyard.errors import CancelledRun, TestbedError
+from testyard.packagelists import PackageList, PackageLists
 from testyard.queue import QueueName
 from testyard.request import TestRequest
 from testyard.result import BLACKLISTED
@@ -23,7 +24,6 @@ from worker.hosts import Host, Seat
 from worker.limits import limits_for
 from worker.live import LiveReport
 from worker.mask import Masker, secrets_of
-from testyard.packagelists import PackageList, PackageLists
 from worker.tools import Tools
 
 log = logging.getLogger(__name__)

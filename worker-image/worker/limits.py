@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Set
 from types import MappingProxyType
 
-from testyard.settings import Timeouts
 from testyard.packagelists import PackageList
+from testyard.settings import Timeouts
 
 #: Emulated or slow machines, by architecture or kind of testbed: everything takes longer there. Until the
 #: first run on a host with machines it is not known whether they are emulated: "qemu".

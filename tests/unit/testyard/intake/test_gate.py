@@ -209,7 +209,7 @@ def test_an_archive_that_is_away_is_told_once(settings: Settings, memory: Engine
     archive = SourceArchive(url="http://127.0.0.1:1", suites=("{release}",))
     intake = settings.intake.model_copy(update={"archives": (archive,)})
     gate = Gate.of(settings.model_copy(update={"intake": intake}), memory)
-    notes = gate.check([wish(), wish(queue="debci-noble-riscv64"), wish("dash")])
+    notes = gate.check([wish(), wish(queue="debci-noble-riscv64"), wish("dash")]).notes
     assert len(notes) == 1
     assert notes[0].startswith("not looked up whether it is published: http://127.0.0.1:1/dists/noble: ")
 
