@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -15,18 +14,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
+from functions.logs import start_logging
+
+__all__ = ["Background", "function_app", "start_logging"]
+
 #: Seconds that background work has to end when the app ends.
 _PATIENCE = 5.0
-
-
-def start_logging() -> None:
-    """Log to stderr, without what libraries tell of each failure: it reaches us as an error, in words.
-
-    python-swiftclient would log each request that finds nothing, with a part of its token.
-    """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    for library in ("pika", "swiftclient"):
-        logging.getLogger(library).setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True)

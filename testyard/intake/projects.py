@@ -12,8 +12,10 @@ Standard library only: the webhook function must start fast.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import time
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +24,8 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from testyard.errors import SettingsError
+
+log = logging.getLogger(__name__)
 
 FORGES = ("github", "gitlab", "forgejo", "gitea")
 
@@ -114,6 +118,40 @@ class Projects:
             names.append(f"{forge}/{path}/*")
         names.append(f"{forge}/*")
         return next((found for name in names if (found := self.by_name.get(name))), None)
+
+
+class ProjectFile:
+    """The projects of a file that may change: looked at each ``pause`` seconds at most.
+
+    A new file that is wrong is logged, and the projects stay as they were.
+    """
+
+    def __init__(self, path: Path | None, *, pause: float = 2.0) -> None:
+        self._path, self._pause = path, pause
+        self._seen = self._stamp()
+        self._looked = time.monotonic()
+        self._projects = Projects.read(path) if path else Projects()
+
+    def now(self) -> Projects:
+        """As they are now."""
+        if time.monotonic() - self._looked >= self._pause:
+            self._looked = time.monotonic()
+            stamp = self._stamp()
+            if self._path and stamp != self._seen:
+                self._seen = stamp
+                try:
+                    self._projects = Projects.read(self._path)
+                    log.info("%s was read again: %d projects", self._path, len(self._projects.by_name))
+                except SettingsError as error:
+                    log.error("%s; the projects stay as they were", error.brief)
+        return self._projects
+
+    def _stamp(self) -> tuple[int, int, int]:
+        try:
+            found = self._path.stat() if self._path else None
+        except OSError:
+            found = None
+        return (found.st_mtime_ns, found.st_size, found.st_ino) if found else (0, 0, 0)
 
 
 def _project(name: str, table: object) -> Project:
