@@ -53,6 +53,9 @@ class OpenidProvider:
             response = Consumer({}, None).complete(dict(told), f"{back}?{urlencode({'state': state})}")
         except fetchers.HTTPFetchingError as error:
             raise ProviderAwayError(f"{self._place.key}: {words_of(error)}") from error
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
+            # seen: a message of OpenID 1 without all its parts ends in a KeyError of the library
+            raise LoginError("The provider's answer makes no sense. Try again.") from error
         if response.status != SUCCESS or response.endpoint.server_url != kept["server"]:
             raise LoginError("The provider did not log you in. Try again.")
         # only what the provider has signed

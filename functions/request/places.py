@@ -21,7 +21,7 @@ _TAKEN = ("operator", "hook")
 class _Place(Section):
     """What all kinds have. ``key`` is the table's name: owners are ``<key>/<user>``."""
 
-    key: str = Field(pattern=r"[a-z][a-z0-9-]{0,30}")
+    key: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")
     name: str = Field(default="", max_length=60)
     url: str = ""
 

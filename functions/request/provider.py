@@ -77,7 +77,8 @@ def asked_json(method: str, url: str, **more: Any) -> Any:
             whole = httpx.Response(answer.status_code, content=bytes(body))
         if 400 <= whole.status_code < 500:
             raise LoginError("The provider refused this login. Try again.")
-        whole.raise_for_status()
+        if not whole.is_success:
+            raise ProviderAwayError(f"login provider: it answers with status {whole.status_code}")
         return whole.json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise ProviderAwayError(f"login provider: {words_of(error)}") from error

@@ -46,9 +46,11 @@ TOPOLOGY = {
 class Desk:
     """The app, and what came of what it was asked."""
 
-    def __init__(self, folder: Path, broker: str, *, url: str = "http://t", **intake: Any) -> None:
+    def __init__(
+        self, folder: Path, broker: str, *, url: str = "http://t", logins: str = LOGINS, **intake: Any
+    ) -> None:
         (folder / "policy.toml").write_text(POLICY)
-        (folder / "logins.toml").write_text(LOGINS)
+        (folder / "logins.toml").write_text(logins)
         database = f"sqlite:///{folder}/desk.db"
         open_index(database, writer=True).dispose()
         self.memory: Engine = index_engine(database, writer=True)

@@ -83,10 +83,13 @@ def test_missing_node_ends_with_a_message_and_no_traceback(tmp_path: Path) -> No
     assert "Traceback" not in done.stderr
 
 
-def test_the_lock_file_holds_hashes_and_no_addresses() -> None:
-    lock = json.loads((ROOT / "package-lock.json").read_text(encoding="utf-8"))
+@pytest.mark.parametrize(
+    ("folder", "name", "version"), [(".", "cdktf-cli", "0.21.0"), ("tests/logins", "oidc-provider", "8.8.1")]
+)
+def test_the_lock_files_hold_hashes_and_no_addresses(folder: str, name: str, version: str) -> None:
+    lock = json.loads((ROOT / folder / "package-lock.json").read_text(encoding="utf-8"))
     packages = {path: package for path, package in lock["packages"].items() if path}
-    assert packages["node_modules/cdktf-cli"]["version"] == "0.21.0"
+    assert packages[f"node_modules/{name}"]["version"] == version
     assert [path for path, package in packages.items() if "resolved" in package] == []
     bundled = {path for path, package in packages.items() if package.get("inBundle")}
     assert [path for path in packages if path not in bundled and "integrity" not in packages[path]] == []
