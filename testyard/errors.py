@@ -8,6 +8,8 @@
     ├── TestbedError      ours or the host's: the request is tried again
     │   └── LastingTestbedError   … but not by itself
     ├── ForbiddenError    who asks may not; asking again does not help
+    ├── MissingError      there is no such thing, or whoever asks may not see it
+    ├── ConflictError     it is no longer, or not yet, as it would have to be
     ├── LimitError        too much was asked at once: try again later
     ├── OutsideError      somebody on the network cannot be reached, or answers badly
     │   └── RefusedAddressError  … or must not be asked
@@ -87,6 +89,18 @@ class ForbiddenError(TestyardError):
     def __init__(self, brief: str, *, login: bool = False, resolution: str = "") -> None:
         super().__init__(brief, resolution=resolution)
         self.login = login
+
+
+class MissingError(TestyardError):
+    """There is no such thing; or whoever asks may not know that there is."""
+
+
+class ConflictError(TestyardError):
+    """It is no longer so, or not yet; ``retry_after`` is in seconds, 0 if waiting does not help."""
+
+    def __init__(self, brief: str, *, retry_after: float = 0) -> None:
+        super().__init__(brief)
+        self.retry_after = retry_after
 
 
 class LimitError(TestyardError):

@@ -12,10 +12,18 @@ MAX_DEPTH = 50
 
 
 def parse_object(text: str | bytes) -> dict[str, Any]:
-    """The object in ``text``.
+    """The object in ``text``. Raises ValueError as `parse_value`, and for what is no object."""
+    value = parse_value(text)
+    if not isinstance(value, dict):
+        raise ValueError("not an object")  # noqa: TRY004  what was read is wrong, not how we were called
+    return value
 
-    Raises ValueError for what is no JSON (``NaN`` and ``Infinity`` are none), no object, nested
-    deeper than `MAX_DEPTH`, or holds half a surrogate pair, which no UTF-8 can carry.
+
+def parse_value(text: str | bytes) -> Any:
+    """The JSON value in ``text``.
+
+    Raises ValueError for what is no JSON (``NaN`` and ``Infinity`` are none), nested deeper than
+    `MAX_DEPTH`, or holds half a surrogate pair, which no UTF-8 can carry.
     """
     try:
         value = json.loads(text, parse_constant=_refuse)
@@ -26,8 +34,6 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
         raise ValueError("it holds half a surrogate pair") from error
     except RecursionError as error:
         raise ValueError(f"nested deeper than {MAX_DEPTH}") from error
-    if not isinstance(value, dict):
-        raise ValueError("not an object")  # noqa: TRY004  what was read is wrong, not how we were called
     return value
 
 

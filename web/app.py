@@ -22,6 +22,7 @@ from testyard.index import open_index
 from testyard.look import HEADERS, SafeHeaders
 from testyard.settings import Settings, load_settings
 from web.addresses import Addresses
+from web.api.routes import Memory, api_routes
 from web.fetch import TIMEOUT
 from web.livelog import LogHub
 from web.pages.page import NotFoundError
@@ -55,8 +56,9 @@ def create_app(
         templates=site_templates(settings),
         logs=LogHub(engine, lambda row: RequestView.of(row, places).to_live(), hidden_request),
     )
+    memory = Memory.of(settings)
     app = Starlette(
-        routes=make_routes(),
+        routes=[*api_routes(settings, memory), *make_routes()],
         middleware=[Middleware(SafeHeaders), Middleware(GZipMiddleware, minimum_size=1000, compresslevel=4)],
         exception_handlers={
             NotFoundError: _not_found,
@@ -68,19 +70,20 @@ def create_app(
                 _problem, 500, "This page cannot be shown: an error of the site. It was logged."
             ),
         },
-        lifespan=_closing(site),
+        lifespan=_closing(site, memory),
     )
     app.state.site = site
     return app
 
 
-def _closing(site: Site) -> Lifespan[Starlette]:
+def _closing(site: Site, memory: Memory) -> Lifespan[Starlette]:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         yield
         await site.logs.close()
         await site.client.aclose()
         site.engine.dispose()
+        memory.close()
 
     return lifespan
 

@@ -72,7 +72,7 @@ def site_of(request: Request) -> Site:
 
 def wants_json(path: str) -> bool:
     """True for the addresses that programs ask."""
-    return path.endswith((".json", ".events")) or path == "/health"
+    return path.endswith((".json", ".events")) or path.startswith("/api/") or path == "/health"
 
 
 def _page(path: str, build: Build, *, twin: str | None = None) -> list[BaseRoute]:

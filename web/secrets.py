@@ -11,9 +11,12 @@ from testyard.secrets import MASK, masked, masked_text, secrets_in
 from testyard.store import is_private
 
 
-def shown_request(row: RequestRow) -> RequestRow:
-    """The request without credentials, also where its own log repeats them; a private one bare."""
-    if hidden_request(row):
+def shown_request(row: RequestRow, *, whole: bool = False) -> RequestRow:
+    """The request without credentials, also where its own log repeats them; a private one bare.
+
+    ``whole``: whoever asks may know what a private one is.
+    """
+    if hidden_request(row) and not whole:
         return replace(
             row, package=PRIVATE_PACKAGE, worker="", reason="", parameters={},
             phases=(), log_tail="", log_end=0, container=None, path=None,

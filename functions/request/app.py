@@ -1,23 +1,37 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The request function: forms, logins and tokens for people, and what older clients know."""
+"""The request function: forms, logins and tokens for people, the API's writing part, and older clients.
+
+Any number of copies may run, and be killed at any time.
+"""
 
 from __future__ import annotations
 
+import logging
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 
 from functions.asgi import Background, function_app, start_logging
 from functions.periodic import Periodic
+from functions.request.api import api_routes
+from functions.request.calls import http_problem
 from functions.request.people import not_found, people_routes, prepare_people
+from functions.tables import Tables
+from testyard.adapters.swift import SwiftStore
 from testyard.index import index_engine
-from testyard.intake import create_intake, intake_engine
+from testyard.intake import answers, create_intake, intake_engine
 from testyard.intake.gate import Gate
 from testyard.intake.sender import BrokerSender
 from testyard.intake.submit import Door
 from testyard.settings import Settings, load_settings
 
-#: Seconds between two looks for requests that were accepted and not sent.
-_LEFT_INTERVAL = 10.0
+log = logging.getLogger(__name__)
+
+#: Seconds between two looks for requests that were accepted and not sent, and for what may be forgotten.
+_LEFT_INTERVAL = 5.0
+_FORGET_INTERVAL = 600.0
 
 
 def create_app(settings: Settings | None = None) -> Starlette:
@@ -25,19 +39,44 @@ def create_app(settings: Settings | None = None) -> Starlette:
     start_logging()
     settings = settings or load_settings()
     memory = intake_engine(settings)
-    index = index_engine(settings.database.url.get_secret_value())
-    door = Door(
-        memory, index, BrokerSender(settings.broker.url.get_secret_value(), settings.topology.queues())
-    )
+    index_url = settings.database.url.get_secret_value()
+    index = index_engine(index_url)
+    # the index function may come later than this one
+    tables = Tables(memory, create_intake), Tables(index_engine(index_url, writer=True))
+    sender = BrokerSender(settings.broker.url.get_secret_value(), settings.topology.queues())
+    door = Door(memory, index, sender)
 
     def send_left() -> None:
-        create_intake(memory)
-        door.send_left()
+        for each in tables:
+            each.ensure()
+        if sent := door.send_left():
+            log.info("%d requests were sent that had been accepted earlier", sent)
+
+    def forget() -> None:
+        tables[0].ensure()
+        answers.forget_old(memory)
 
     left = Periodic("left", _LEFT_INTERVAL, send_left)
-    app = function_app([Background("left", left.run, left.stop, lambda: left.problem)], *people_routes())
-    app.state.settings, app.state.memory, app.state.door = settings, memory, door
-    app.state.gate = Gate.of(settings, memory)
-    app.add_exception_handler(HTTPException, not_found)
+    old = Periodic("old answers", _FORGET_INTERVAL, forget)
+    app = function_app(
+        [
+            Background("left", left.run, left.stop, lambda: left.problem),
+            Background("old answers", old.run, old.stop, lambda: old.problem),
+        ],
+        *api_routes(),
+        *people_routes(),
+    )
+    state = app.state
+    state.settings, state.memory, state.index, state.calls = settings, memory, index, 0
+    state.gate, state.door, state.sender = Gate.of(settings, memory), door, sender
+    state.store = SwiftStore(settings.store)
+    app.add_exception_handler(HTTPException, _http_error)
     prepare_people(app, settings)
     return app
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if request.scope["path"].startswith("/api/"):
+        return http_problem(request, error)
+    return await not_found(request, error)

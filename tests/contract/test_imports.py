@@ -27,6 +27,7 @@ EDGES = {
     "adapters",
     "index",
     "intake",
+    "openapi",
     "look",
     "cli",
     "local",

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, literal, select
+from sqlalchemy import Connection, Row, Select, func, literal, select, tuple_
 
 from testyard.errors import ResultError
 from testyard.index.rows import (
@@ -183,6 +184,70 @@ def requests_beginning(connection: Connection, text: str) -> tuple[RequestRow, .
     """Requests whose ids begin so; 20 at most."""
     query = select(*_LISTED_REQUEST).where(request.c.request_id.startswith(text, autoescape=True)).limit(20)
     return tuple(_request_row(found) for found in connection.execute(query))
+
+
+@dataclass(frozen=True)
+class Place:
+    """A request's place in a list that has the newest first."""
+
+    time: float
+    request_id: str
+
+
+@dataclass(frozen=True)
+class Sought:
+    """Which requests are sought; what is empty does not matter."""
+
+    package: str = ""
+    queues: tuple[str, ...] = ()
+    state: str = ""
+    requester: str = ""
+    before: Place | None = None
+
+
+#: When a request was made, as far as that is known.
+_since = func.coalesce(request.c.accepted, request.c.taken, request.c.updated)
+
+
+def place_of(row: RequestRow) -> Place:
+    """Its place in a list."""
+    since = row.accepted if row.accepted is not None else row.taken
+    return Place(row.updated if since is None else since, row.request_id)
+
+
+def find_requests(connection: Connection, sought: Sought, *, limit: int) -> tuple[RequestRow, ...]:
+    """Requests, the newest first. One whose queue is not told of yet is left out."""
+    query = select(*_LISTED_REQUEST).where(request.c.queue != "")
+    if sought.package:
+        query = query.where(request.c.package == sought.package)
+    if sought.queues:
+        query = query.where(request.c.queue.in_(sought.queues))
+    if sought.state:
+        query = query.where(request.c.state == sought.state)
+    if sought.requester:
+        query = query.where(request.c.parameters["requester"].as_string() == sought.requester)
+    if sought.before:
+        query = query.where(
+            tuple_(_since, request.c.request_id) < (sought.before.time, sought.before.request_id)
+        )
+    query = query.order_by(_since.desc(), request.c.request_id.desc()).limit(limit)
+    return tuple(_request_row(found) for found in connection.execute(query))
+
+
+def waiting_before(connection: Connection, queue: str, accepted: float) -> int:
+    """How many known requests wait in a queue that were accepted earlier (Unix time)."""
+    query = select(func.count()).where(
+        request.c.queue == queue,
+        request.c.state == str(RequestState.QUEUED),
+        func.coalesce(request.c.accepted, request.c.updated) < accepted,
+    )
+    return int(connection.execute(query).scalar_one())
+
+
+def taken_since(connection: Connection, queue: str, since: float) -> int:
+    """How many requests of a queue were taken since then (Unix time)."""
+    query = select(func.count()).where(request.c.queue == queue, request.c.taken > since)
+    return int(connection.execute(query).scalar_one())
 
 
 def queue_lengths(connection: Connection) -> tuple[QueueRow, ...]:

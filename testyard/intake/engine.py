@@ -12,8 +12,12 @@ from testyard.settings import Settings
 
 def intake_engine(settings: Settings) -> Engine:
     """An engine for `intake.database`, or the index's; not reached for yet. Raises SettingsError."""
-    url = settings.intake.database.get_secret_value() or settings.database.url.get_secret_value()
-    return index_engine(url, writer=True)
+    return index_engine(intake_url(settings), writer=True)
+
+
+def intake_url(settings: Settings) -> str:
+    """The database's address, with its password."""
+    return settings.intake.database.get_secret_value() or settings.database.url.get_secret_value()
 
 
 def create_intake(engine: Engine) -> None:

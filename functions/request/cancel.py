@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Cancelling a request that waits or runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from starlette.responses import Response
+
+from functions.request.calls import Call, answer
+from testyard import fields
+from testyard.cancel import cancel as leave_note
+from testyard.errors import ConflictError, MissingError, RequestError
+from testyard.event import PRIVATE_PACKAGE, Event, EventKind
+from testyard.index import RequestState, index_errors
+from testyard.index.read import find_request
+from testyard.intake import audit
+from testyard.intake.audit import Action
+from testyard.intake.schema import asked
+from testyard.openapi.models import Cancelling
+
+_UNDER_WAY = (RequestState.QUEUED, RequestState.RUNNING)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A request as far as it is known; ``owner`` is empty if it did not come by our doors."""
+
+    queue: str
+    package: str
+    state: RequestState
+    owner: str = ""
+
+
+def cancel(call: Call) -> Response:
+    """``DELETE /api/v1/requests/{id}``: a note in the store, and the event if no worker has it yet."""
+    request_id = _request_id(call)
+    found = _find(call, request_id)
+    call.gate.admit(call.who, call.address)
+    call.gate.may_cancel(call.who, found.owner, found.package)
+    if found.state not in _UNDER_WAY:
+        raise ConflictError(f"The request has ended ({found.state}): nothing is left to cancel.")
+    reason = _reason(call)
+    leave_note(call.store, request_id, reason)
+    if found.state is RequestState.QUEUED:
+        # whoever watches need not wait until a worker meets it
+        event = Event(EventKind.CANCELLED, request_id, found.queue, "", data={"reason": reason})
+        call.sender.tell_all([event])
+    with index_errors(), call.memory.begin() as memory:
+        audit.record(
+            memory, Action.CANCELLED, call.who, address=call.address, request_id=request_id, reason=reason
+        )
+    told = Cancelling(id=request_id, state=found.state.value, reason=reason)
+    return answer(told.model_dump(mode="json"), 202)
+
+
+def _find(call: Call, request_id: str) -> _Found:
+    with index_errors(), call.index.connect() as index, call.memory.connect() as memory:
+        row = find_request(index, request_id)
+        query = select(asked.c.queue, asked.c.package, asked.c.owner, asked.c.private)
+        ours = memory.execute(query.where(asked.c.request_id == request_id)).first()
+    if row is None and ours is None:
+        raise MissingError("No request has this id.")
+    state = row.state if row else RequestState.QUEUED
+    if ours is None:
+        assert row is not None
+        return _Found(row.queue, row.package, state)
+    # a refusal names the package: not that of somebody else's private request
+    hidden = ours.private and ours.owner != call.who.owner
+    return _Found(ours.queue, PRIVATE_PACKAGE if hidden else ours.package, state, ours.owner)
+
+
+def _request_id(call: Call) -> str:
+    try:
+        return fields.request_id("id", call.request.path_params["request_id"]) or ""
+    except RequestError as error:
+        raise MissingError("A request's id is a UUID.") from error
+
+
+def _reason(call: Call) -> str:
+    told = fields.line("reason", call.request.query_params.get("reason"))
+    return told or f"by {call.who.login or call.address}"

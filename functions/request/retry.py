@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Which run or request an address of /api/v1/retry means, and the same wish once more."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, select
+
+from testyard import fields
+from testyard.errors import ConflictError, MissingError, RequestError
+from testyard.index.read import find_runs
+from testyard.intake.again import wish_again
+from testyard.intake.identity import Identity
+from testyard.intake.schema import asked
+from testyard.intake.submit import Wish
+from testyard.queue import QueueName
+from testyard.request import parse_body
+from testyard.store import is_private
+
+#: Keys that belong to one request only.
+_OWN = ("uuid", "requester", "submit-time")
+
+
+def wish_for(memory: Connection, index: Connection, reference: str, who: Identity) -> Wish:
+    """The same once more. ``reference`` is a request's id, a run id (with or without ``@``), or a run's path.
+
+    Raises MissingError if there is none that ``who`` may see, ConflictError if several are meant, and
+    RequestError if it is not known any more what was asked for.
+    """
+    text = reference.strip().rstrip("/")
+    try:
+        request_id = fields.request_id("id", text)
+    except RequestError:
+        request_id = None
+    wish = _as_asked(memory, request_id, who) if request_id else None
+    if wish is not None:
+        return wish
+    runs = find_runs(index, request_id or text) or find_runs(index, f"{text}@")
+    public = [run for run in runs if not is_private(run.container)]
+    if not public:
+        raise MissingError("No run that is to be seen here, and no request of ours, has this id.")
+    if len(public) > 1 and not request_id:
+        raise ConflictError(f"{len(public)} runs have this id: name one by its path or its request's id.")
+    return wish_again(memory, index, public[0])
+
+
+def _as_asked(memory: Connection, request_id: str, who: Identity) -> Wish | None:
+    """As it came by our doors; None if it did not, or is somebody else's private one."""
+    row = memory.execute(select(asked).where(asked.c.request_id == request_id)).first()
+    if row is None or (row.private and row.owner != who.owner):
+        return None
+    request = parse_body(row.body)
+    wanted = {key: value for key, value in request.parameters.items() if key not in _OWN}
+    return Wish(QueueName.parse(row.queue), request.package, wanted)

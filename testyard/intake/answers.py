@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Answers already given, by Idempotency-Key: asking again does nothing again, also after a crash.
+
+A key is its owner's. While a call is worked on its answer holds only since when; if that copy is killed,
+another takes over after `_STALE` seconds, and makes the same ids from the same key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, delete, select, update
+
+from testyard.errors import ConflictError, RequestError, TestyardError
+from testyard.index import index_errors
+from testyard.index.engine import insert_for
+from testyard.intake.schema import answered
+
+#: Seconds for which an answer is kept.
+KEPT = 86400.0
+#: Seconds for which an equal call waits for the one that is worked on, and after which that counts as lost.
+PATIENCE = 10.0
+_STALE = 60.0
+_LONGEST = 255
+_SPACE = uuid.UUID("7b0c6b4e-1d5f-5f0a-9a51-0c4d0f6f2f6e")
+_BEGUN = "begun"
+
+
+class KeyReusedError(TestyardError):
+    """The key was used with another body."""
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """The right to work on a call, or the answer that was given; ``created`` names this use of the key."""
+
+    owner: str
+    key: str
+    created: float
+    answer: Mapping[str, Any] | None = None
+
+    def request_id(self, number: int) -> str:
+        """The id of the call's request of this number; always the same."""
+        return str(uuid.uuid5(_SPACE, f"{self.owner}\n{self.key}\n{self.created!r}\n{number}"))
+
+
+def checked_key(text: str) -> str:
+    """The key. Raises RequestError."""
+    key = text.strip().strip('"')
+    if not key or len(key) > _LONGEST or not (key.isascii() and key.isprintable()):
+        raise RequestError("Idempotency-Key", f"must be 1 to {_LONGEST} printable ASCII characters")
+    return key
+
+
+def digest_of(body: bytes) -> str:
+    """What tells one call from another."""
+    return hashlib.sha256(body).hexdigest()
+
+
+def begin(memory: Engine, owner: str, key: str, digest: str) -> Ticket:
+    """Take the key, or find its answer; waits `PATIENCE` seconds for an equal call's.
+
+    Raises KeyReusedError, ConflictError.
+    """
+    give_up = time.monotonic() + PATIENCE
+    while True:
+        with index_errors(), memory.begin() as connection:
+            found = _look(connection, owner, key, digest)
+        if found is not None:
+            return found
+        if time.monotonic() > give_up:
+            raise ConflictError("A call with this Idempotency-Key is being worked on.", retry_after=5)
+        time.sleep(0.1)
+
+
+def finish(memory: Engine, ticket: Ticket, answer: Mapping[str, Any]) -> None:
+    """Keep the answer."""
+    with index_errors(), memory.begin() as connection:
+        connection.execute(update(answered).where(*_this(ticket)).values(answer=dict(answer)))
+
+
+def give_back(memory: Engine, ticket: Ticket) -> None:
+    """Forget the key: nothing was done."""
+    with index_errors(), memory.begin() as connection:
+        connection.execute(delete(answered).where(*_this(ticket)))
+
+
+def forget_old(memory: Engine) -> int:
+    """Remove what is a day old; returns how many."""
+    with index_errors(), memory.begin() as connection:
+        return connection.execute(delete(answered).where(answered.c.created < time.time() - KEPT)).rowcount
+
+
+def _look(connection: Connection, owner: str, key: str, digest: str) -> Ticket | None:
+    """None while another works on it."""
+    now = time.time()
+    table = answered.c
+    connection.execute(
+        delete(answered).where(table.owner == owner, table.key == key, table.created < now - KEPT)
+    )
+    statement = (
+        insert_for(connection.dialect)(answered)
+        .values(owner=owner, key=key, digest=digest, answer={_BEGUN: now}, created=now)
+        .on_conflict_do_nothing()
+        .returning(table.key)
+    )
+    if connection.execute(statement).first() is not None:
+        return Ticket(owner, key, now)
+    query = select(table.digest, table.answer, table.created).where(table.owner == owner, table.key == key)
+    row = connection.execute(query.with_for_update()).first()
+    if row is None:
+        return None  # given back at this moment
+    if row.digest != digest:
+        raise KeyReusedError("This Idempotency-Key was used with another body. Take a new one for each call.")
+    if _BEGUN not in row.answer:
+        return Ticket(owner, key, row.created, row.answer)
+    if row.answer[_BEGUN] > now - _STALE:
+        return None
+    ticket = Ticket(owner, key, row.created)
+    connection.execute(update(answered).where(*_this(ticket)).values(answer={_BEGUN: now}))
+    return ticket
+
+
+def _this(ticket: Ticket) -> tuple[Any, ...]:
+    return answered.c.owner == ticket.owner, answered.c.key == ticket.key
