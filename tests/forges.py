@@ -78,6 +78,8 @@ class ForgeServer:
     before_answer: Callable[[str], None] = lambda _path: None
     _refusals: list[RefusalError] = field(default_factory=list)
     hang: float = 0.0
+    #: Calls that have come, also those that hang.
+    arrived: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
@@ -288,6 +290,7 @@ def forge_server() -> Iterator[ForgeServer]:
         def _serve(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             body = self.rfile.read(length)
+            forge.arrived += 1
             time.sleep(forge.hang)
             more: dict[str, str] = {}
             try:

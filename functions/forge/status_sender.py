@@ -61,12 +61,13 @@ class StatusSender:
 
     def tell_one(self) -> bool:
         """Tell one row; False if none is to be told now. Raises TestyardError if the database is away."""
+        projects = self._projects()
         with index_errors(), self._memory.begin() as connection:
             row = statuses.take(connection, without=self._left_alone())
         if row is None:
             return False
         try:
-            memo = self._tell(row)
+            memo = self._tell(row, projects.of(row.forge, row.project))
         except (ForgeError, StoreError) as error:
             self._failed(row, error)
             return True
@@ -74,8 +75,8 @@ class StatusSender:
             statuses.told(connection, row, memo)
         return True
 
-    def _tell(self, row: Status) -> Mapping[str, Any]:
-        forge = self._forge(self._projects().of(row.forge, row.project))
+    def _tell(self, row: Status, project: Project | None) -> Mapping[str, Any]:
+        forge = self._forge(project)
         report = report_of(row, self._result(row), site=self._site)
         first = row.turn == 1 and row.attempts == 1
         return forge.show(row.project, report, row.memo, first=first)
