@@ -111,7 +111,7 @@ def _failed(visit: Visit, key: str, error: LoginError) -> Response:
     log.info("login by %s came to nothing: %s", key, error.brief)
     with index_errors(), memory_of(visit.request).begin() as memory:
         details = {"provider": key, "reason": error.brief}
-        audit.record(memory, Action.LOGIN_REFUSED, ANONYMOUS, address=visit.address, **details)
+        audit.record_refusal(memory, Action.LOGIN_REFUSED, ANONYMOUS, address=visit.address, **details)
     return shown(visit, "login.html", status=403, title="Not logged in", reason=error.brief, here="/request")
 
 

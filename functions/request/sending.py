@@ -112,7 +112,7 @@ def refusals(visit: Visit, wanted: Wanted) -> Iterator[None]:
             private = bool(wanted.readable_by)
             details = {} if private else {"package": wanted.package[:200], "reason": error.brief[:500]}
             with index_errors(), memory_of(visit.request).begin() as memory:
-                audit.record(memory, Action.REFUSED, who, address=visit.address, **details)
+                audit.record_refusal(memory, Action.REFUSED, who, address=visit.address, **details)
         raise
 
 

@@ -14,6 +14,7 @@ import typer
 
 import testyard
 from testyard.cli import (
+    audit,
     broker,
     cancelling,
     doctor,
@@ -48,6 +49,7 @@ app.command("log")(results.log)
 app.command("reproduce")(reproduce.reproduce)
 app.command("cancel")(cancelling.cancel)
 app.command("queue")(queue.queue)
+app.command("audit")(audit.audit)
 app.command("doctor")(doctor.doctor)
 
 

@@ -11,8 +11,10 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from testyard.errors import LimitError
 from testyard.index import limits
 from testyard.intake.identity import Identity
+from testyard.intake.rates import Bucket, take
 from testyard.intake.schema import audit
 from testyard.secrets import masked
 
@@ -63,6 +65,32 @@ def record(
 ) -> None:
     """Add a line; secrets in ``details`` are masked. What is private must not be in them."""
     record_all(connection, [Deed(action, who.owner, address, request_id, details)])
+
+
+def refusal_buckets(whose: str) -> tuple[Bucket, ...]:
+    """Lines about refusals that are taken of somebody, and of all."""
+    return (
+        Bucket("refusals", whose, 100, 20 / 3600),
+        Bucket("refusals-of-all", "", 2000, 200 / 3600),
+    )
+
+
+def record_refusal(
+    connection: Connection, action: Action, who: Identity, *, address: str = "", **details: Any
+) -> bool:
+    """Add a line about something that was refused, as `record`; False if there were too many of late.
+
+    Anybody can be refused as often as they like, and no disk is endless: of one person or address 100 lines
+    are taken at once and 20 an hour from then on, of all together 2,000 and 200 an hour: 1 GB a year.
+    """
+    buckets = refusal_buckets(who.owner or f"address {address}")
+    try:
+        with connection.begin_nested():
+            take(connection, buckets)
+    except LimitError:
+        return False
+    record(connection, action, who, address=address, **details)
+    return True
 
 
 def _values(deed: Deed) -> dict[str, Any]:

@@ -8,19 +8,21 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from secrets import randbelow
 
 from sqlalchemy import Engine
 
 from testyard.adapters.outside import Outside
 from testyard.errors import OutsideError, RefusedAddressError, RequestError, SettingsError, TestyardError
 from testyard.index import index_errors
+from testyard.intake.audit import refusal_buckets
 from testyard.intake.identity import Identity
 from testyard.intake.launchpad import LaunchpadKnowledge
 from testyard.intake.policy import Knowledge, Policy, Question, Right, check_scope, default_policy
 from testyard.intake.policyfile import PolicyFile
 from testyard.intake.ppas import Notes
 from testyard.intake.published import Published
-from testyard.intake.rates import buckets_of, take
+from testyard.intake.rates import buckets_of, forget_full, take
 from testyard.intake.submit import Wish
 from testyard.packagelists import PackageList, PackageLists
 from testyard.request import MIGRATION_REFERENCE, TestRequest, make_request
@@ -30,6 +32,8 @@ log = logging.getLogger(__name__)
 
 #: Contexts whose results decide about migration.
 _MIGRATION = ("ubuntu", "huge")
+#: One of so many requests also removes the buckets that are full again.
+_TIDY_EACH = 500
 #: Seconds for the name of a repository's host.
 _NAME_SECONDS = 5.0
 
@@ -64,8 +68,11 @@ class Gate:
         """Count ``cost`` requests of somebody. Raises LimitError if that is too much now."""
         if self.may(who, Right.UNLIMITED):
             return
+        rates = self.settings.intake.rates
         with index_errors(), self.memory.begin() as memory:
-            take(memory, buckets_of(self.settings.intake.rates, who.owner, address), cost)
+            take(memory, buckets_of(rates, who.owner, address), cost)
+            if randbelow(_TIDY_EACH) == 0:
+                forget_full(memory, (*buckets_of(rates, "anybody", "0.0.0.0"), *refusal_buckets("anybody")))  # noqa: S104
 
     def may(self, who: Identity, right: Right) -> bool:
         """True if they have a right that is about no package in particular, or about all."""

@@ -28,8 +28,9 @@ ALL = leaves(typer.main.get_command(app))
 OURS = [(words, command) for words, command in ALL if words[0] != "local"]
 #: Becomes the worker, whose output is its log.
 RUN = ("worker", "run")
-#: Those that ask servers; `worker check` looks at this machine, `token` and `retry` at a database.
-ALONE = (RUN, ("worker", "check"), ("retry",))
+#: Those that ask servers; `worker check` looks at this machine, `audit`, `token` and `retry` at a
+#: database.
+ALONE = (RUN, ("worker", "check"), ("retry",), ("audit",))
 ASKING = [words for words, _ in OURS if words not in ALONE and words[0] != "token"]
 
 

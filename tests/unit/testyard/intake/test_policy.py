@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from testyard.errors import ForbiddenError, OutsideError, SettingsError
 from testyard.intake import ANONYMOUS, Identity, Scope
-from testyard.intake.policy import Policy, Question, Right
+from testyard.intake.policy import WORDS, Policy, Question, Right
 from testyard.intake.policyfile import PolicyFile, parse_policy
 
 JANE = Identity("launchpad/jane", "jane", groups=("launchpad/core",))
@@ -224,3 +225,39 @@ def test_any_file_is_a_policy_or_a_told_mistake(rules: list[dict[str, object]], 
         else:
             told = f"intake.policy: policy: {may(policy, JOE)}"
         assert told.startswith("intake.policy: policy")
+
+
+DOCS = Path(__file__).parents[4] / "docs" / "policy.md"
+
+
+def examples() -> list[str]:
+    return [
+        block
+        for block in re.findall(r"^```toml\n(.*?)^```", DOCS.read_text(), re.S | re.M)
+        if "rule" in block
+    ]
+
+
+def test_the_examples_of_the_documentation() -> None:
+    small, ubuntu = map(parse_policy, examples())
+    member = Identity("github/mia", "mia", groups=("github/example",))
+    assert may(small, member, ask("bash", Right.FORCE))
+    assert not may(small, member, ask("bash", Right.CANCEL))
+    assert may(small, JANE, ask("ty-demo", context="ppa"))
+    assert not may(small, JANE, ask("bash"))
+    assert may(small, Identity("github/joe", "joe"), Question(Right.QUEUE))
+    assert small.git.hosts == ("github.com",)
+    britney = Identity("robot/britney", "britney", token="0123", scopes=frozenset({Scope.REQUEST}))
+    assert may(ubuntu, britney, ask("bash", context="huge"))
+    assert may(ubuntu, britney, Question(Right.UNLIMITED))
+    assert may(ubuntu, JANE, ask("bash"), Asked("launchpad/jane bash"))
+    assert not may(ubuntu, JANE, ask("bash", Right.FORCE), Asked("launchpad/jane bash"))
+    assert not may(ubuntu, JANE, ask("bash", context="huge"), Asked("launchpad/jane bash"))
+    assert may(ubuntu, JANE, ask("bash", Right.CANCEL), Asked("launchpad/jane @launchpad/ubuntu-release"))
+    assert may(ubuntu, Identity("launchpad/snappy-m-o", ""), ask("snapcraft"))
+    assert not may(ubuntu, Identity("launchpad/snappy-m-o", ""), ask("bash"))
+
+
+def test_all_rights_and_words_are_documented() -> None:
+    code = set(re.findall(r"^\| `([^`]+)` \|", DOCS.read_text(), re.M))
+    assert {*map(str, Right), *WORDS} <= code
