@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import pika
 from sqlalchemy import Engine
@@ -12,20 +15,26 @@ from starlette.applications import Starlette
 from functions.asgi import Background, function_app, start_logging
 from functions.periodic import Periodic
 from functions.status.figures import metrics_route
+from functions.status.registrar import Registrar
 from functions.tables import Tables
 from testyard.adapters.amqp import (
     STATUS_QUEUE,
+    SharedPublisher,
     broker_errors,
     connect,
     declare_topology,
+    hear_arrivals,
     queue_length,
 )
 from testyard.adapters.consumer import Consumer
+from testyard.arrival import TRACE_EXCHANGE
 from testyard.event import Event
-from testyard.index import index_engine, index_errors, livelog
+from testyard.index import arrivals, index_engine, index_errors, livelog
 from testyard.index.write import apply_event, set_queue_lengths
 from testyard.queue import DEAD_LETTERS
 from testyard.settings import Settings, load_settings
+
+log = logging.getLogger(__name__)
 
 #: Seconds between two looks at the queues. A look is a passive declare each: 0.3 ms, no message moves.
 _LOOK_INTERVAL = 2.0
@@ -62,6 +71,10 @@ class QueueWatch:
         if self._connection is None or not self._connection.is_open:
             self._connection = connect(self._url)
             declare_topology(self._connection.channel(), self._queues)
+            if not hear_arrivals(self._connection):
+                log.warning(
+                    "this account may not bind to %s: requests by AMQP are known when taken", TRACE_EXCHANGE
+                )
         return self._connection
 
 
@@ -79,16 +92,27 @@ def create_app() -> Starlette:
         with index_errors(), engine.begin() as connection:
             apply_event(connection, event)
 
+    url = settings.broker.url.get_secret_value()
+    publisher = SharedPublisher(url)
+    # before it listens to arrivals the watch has made them
+    registrar = Registrar(engine, publisher, url, map(str, settings.topology.queues()))
+
+    def on_arrival(headers: Mapping[str, Any], body: bytes) -> None:
+        tables.ensure()
+        registrar.take(headers, body)
+
     def look() -> None:
         tables.ensure()
         watch.look()
+        publisher.serve()
 
     def tidy() -> None:
         tables.ensure()
         with index_errors(), engine.begin() as connection:
             livelog.forget_ended(connection, before=time.time() - _LOG_STAYS)
+            arrivals.forget_gone(connection, now=time.time())
 
-    consumer = Consumer(settings.broker.url.get_secret_value(), STATUS_QUEUE, on_event)
+    consumer = Consumer(url, STATUS_QUEUE, on_event, others={TRACE_EXCHANGE: on_arrival})
     looker = Periodic("queues", _LOOK_INTERVAL, look)
     tidier = Periodic("logs", _TIDY_INTERVAL, tidy)
     return function_app(

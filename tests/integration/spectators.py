@@ -59,6 +59,14 @@ class Stage:
             assert time.monotonic() < deadline, (self.folder / f"{part}.log").read_text()
             time.sleep(0.05)
 
+    def listens(self) -> None:
+        """Wait until the status function has looked at the queues once, and so hears of arrivals."""
+        address = f"http://{LOOPBACK}:{self._ports['status']}/metrics"
+        deadline = time.monotonic() + 30
+        while str(self.yard.queue) not in httpx.get(address, timeout=5, trust_env=False).text:
+            assert time.monotonic() < deadline, (self.folder / "status.log").read_text()
+            time.sleep(0.05)
+
     def _healthy(self, part: str) -> bool:
         try:
             address = f"http://{LOOPBACK}:{self._ports[part]}/health"

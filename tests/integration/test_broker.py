@@ -21,7 +21,6 @@ from tests.integration.brokers import (
 )
 from tests.servers import Rabbit
 from testyard.adapters.amqp import (
-    ACCEPTED_HEADER,
     INDEX_QUEUE,
     DeadLetter,
     Publisher,
@@ -30,6 +29,7 @@ from testyard.adapters.amqp import (
     declare_topology,
     queue_length,
 )
+from testyard.arrival import ACCEPTED_HEADER
 from testyard.errors import BrokerError
 from testyard.event import COMPLETION_EXCHANGE
 from testyard.queue import DEAD_LETTERS, QueueName

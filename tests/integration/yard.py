@@ -84,7 +84,7 @@ class Yard:
 
     @property
     def log(self) -> str:
-        return (self.folder / "worker.log").read_text()
+        return "\n".join(log.read_text() for log in self.folder.glob("*.log"))
 
     def worker(self) -> subprocess.Popen[bytes]:
         """Start one."""

@@ -17,6 +17,7 @@ from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPError, ChannelClosedByBroker, UnroutableError
 
 from testyard.adapters.tls import AUTHORITY_KEY, take_authority, trust
+from testyard.arrival import ACCEPTED_HEADER, TRACE_EXCHANGE, TRACE_KEY
 from testyard.errors import BrokerError, NotSentError, SettingsError
 from testyard.event import COMPLETION_EXCHANGE, EVENTS_EXCHANGE, STATUS_EXCHANGE, EventKind
 from testyard.queue import DEAD_LETTERS, QueueName
@@ -43,9 +44,6 @@ STEPS = (
     EventKind.REJECTED,
     EventKind.CANCELLED,
 )
-
-#: Header of a request with the Unix time at which it was accepted, as text.
-ACCEPTED_HEADER = "testyard-accepted"
 
 _PERSISTENT = 2
 _PEEK_LIMIT = 1000
@@ -285,6 +283,21 @@ def declare_topology(channel: BlockingChannel, queues: Iterable[QueueName]) -> N
             channel.queue_bind(SHOWN_QUEUE, EVENTS_EXCHANGE, f"{kind}.*")
         channel.queue_declare(NOTIFY_QUEUE, durable=True, arguments=arguments)
         channel.queue_bind(NOTIFY_QUEUE, COMPLETION_EXCHANGE)
+
+
+def hear_arrivals(connection: pika.BlockingConnection) -> bool:
+    """Have the status function's queue get a copy of each request that arrives, where the broker traces.
+
+    False if this account may not; whether the broker traces cannot be seen from here. Raises BrokerError.
+    """
+    with broker_errors("listen to the broker's tracer"):
+        channel = connection.channel()
+        try:
+            channel.queue_bind(STATUS_QUEUE, TRACE_EXCHANGE, TRACE_KEY)
+        except ChannelClosedByBroker:
+            return False
+        channel.close()
+        return True
 
 
 def check_consuming(channel: BlockingChannel, *, expected: int) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError
@@ -23,14 +24,23 @@ class Consumer:
     A message whose handling raises ResultError can never work: it goes to the dead letters. After
     any other TestyardError it goes back to the queue, and the loop pauses. So it does after any other
     exception, which is a bug of ours; if one comes of it again, it goes to the dead letters too.
+    What came by an exchange in ``others`` is handed to that one, with its headers.
     """
 
     def __init__(
-        self, url: str, queue: str, handle: Callable[[bytes], None], *, prefetch: int = 20, pause: float = 1.0
+        self,
+        url: str,
+        queue: str,
+        handle: Callable[[bytes], None],
+        *,
+        others: Mapping[str, Callable[[Mapping[str, Any], bytes], None]] | None = None,
+        prefetch: int = 20,
+        pause: float = 1.0,
     ) -> None:
         self._url = url
         self._queue = queue
         self._handle = handle
+        self._others = others or {}
         self._prefetch = prefetch
         self._pause = pause
         self._stop = threading.Event()
@@ -65,11 +75,11 @@ class Consumer:
             channel.basic_qos(prefetch_count=self._prefetch)
 
             def on_message(
-                channel: BlockingChannel, method: Basic.Deliver, _properties: BasicProperties, body: bytes
+                channel: BlockingChannel, method: Basic.Deliver, properties: BasicProperties, body: bytes
             ) -> None:
                 if self._stop.is_set():
                     return  # what is not acknowledged goes back with the connection
-                self._settle(channel, method, body, publisher)
+                self._settle(channel, method, properties, body, publisher)
 
             channel.basic_consume(self._queue, on_message)
             self.problem = ""
@@ -78,10 +88,18 @@ class Consumer:
                 check_consuming(channel, expected=1)
 
     def _settle(
-        self, channel: BlockingChannel, method: Basic.Deliver, body: bytes, publisher: Publisher
+        self,
+        channel: BlockingChannel,
+        method: Basic.Deliver,
+        properties: BasicProperties,
+        body: bytes,
+        publisher: Publisher,
     ) -> None:
         try:
-            self._handle(body)
+            if method.exchange in self._others:
+                self._others[method.exchange](properties.headers or {}, body)
+            else:
+                self._handle(body)
         except ResultError as error:
             self._park(publisher, body, error.brief)
         except TestyardError as error:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, func, literal, select, tuple_
 
 from testyard.errors import ResultError
+from testyard.index.arrivals import real_id
 from testyard.index.rows import (
     OpenRequest,
     PackageRow,
@@ -153,8 +154,10 @@ def requests_in(
 
 
 def find_request(connection: Connection, request_id: str) -> RequestRow | None:
-    """One request."""
+    """One request; also by the provisional id that it had until a worker took it."""
     found = connection.execute(select(request).where(request.c.request_id == request_id)).first()
+    if found is None and (real := real_id(connection, request_id)):
+        found = connection.execute(select(request).where(request.c.request_id == real)).first()
     return _request_row(found) if found else None
 
 

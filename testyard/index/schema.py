@@ -94,6 +94,19 @@ log_piece = Table(
     Column("told", Float, nullable=False),
 )
 
+#: A body that came straight by AMQP and without an id, one row each; ``id`` is provisional. ``became`` is
+#: the id that its worker chose, or its own if it ended without a run.
+arrival = Table(
+    "arrival",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("queue", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("arrived", Float, nullable=False),
+    Column("became", Text),
+    Index("arrival_waiting", "queue", "digest", "became", "arrived"),
+)
+
 #: How many messages wait in each queue, as the status function last saw it.
 queue_length = Table(
     "queue_length",

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, case, select, update
 
 from testyard.event import PRIVATE_PACKAGE, Event, EventKind
-from testyard.index import limits, livelog
+from testyard.index import arrivals, limits, livelog
 from testyard.index.engine import insert_for
 from testyard.index.rows import RequestState
 from testyard.index.schema import queue_length, request, run, subtest
@@ -155,6 +155,11 @@ def apply_event(connection: Connection, event: Event) -> None:
     changes = {**_description(known.queue, event), **_changes(dict(known._mapping), event)}
     if event.kind is EventKind.TAKEN and "attempt" in changes:
         livelog.forget(connection, event.request_id)
+        if known.attempt == 0 and known.accepted is None:
+            accepted = arrivals.merge(connection, event)
+            changes |= {} if accepted is None else {"accepted": accepted}
+    if event.kind in (EventKind.CANCELLED, EventKind.REJECTED):
+        arrivals.ended(connection, event.request_id)
     if event.kind is EventKind.LOG and _wanted(dict(known._mapping), event):
         # also after the end: its last pieces may be told later than the result
         livelog.add(connection, event.request_id, known.attempt, _piece(event), told=event.time)

@@ -10,8 +10,8 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from testyard.adapters.amqp import ACCEPTED_HEADER
 from testyard.adapters.async_publisher import AsyncPublisher
+from testyard.arrival import ACCEPTED_HEADER
 from testyard.errors import BrokerError
 from testyard.event import EVENTS_EXCHANGE, PRIVATE_PACKAGE, Event, EventKind
 from testyard.queue import QueueName

@@ -36,6 +36,8 @@ EPMD = Path("/usr/bin/epmd")
 CONSUMER_TIMEOUT = 172_800_000
 # small scheduler and I/O pools: 144 -> 125 MB resident, start unchanged (4.7 s, two cores)
 ERLANG_FLAGS = "+S 2:2 +SDcpu 1:1 +SDio 2 +A 1"
+# a copy of each request that arrives goes to the status function (docs/messages.md)
+TRACE = f'-rabbit trace_vhosts [<<"{VHOST}">>]'
 
 
 def node_name(state: LocalState) -> str:
@@ -110,7 +112,7 @@ def node_environment(state: LocalState) -> dict[str, str]:
         "RABBITMQ_MNESIA_BASE": str(home / "mnesia"),
         "RABBITMQ_NODENAME": node_name(state),
         "RABBITMQ_PID_FILE": str(state.run_dir / "rabbitmq.pid"),
-        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG_FLAGS,
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{ERLANG_FLAGS} {TRACE}",
     }
 
 

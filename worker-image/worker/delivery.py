@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from testyard.adapters.amqp import ACCEPTED_HEADER
+from testyard.arrival import ACCEPTED_HEADER, body_digest
 from testyard.errors import RequestError
 from testyard.fields import request_id
 from testyard.queue import QueueName
@@ -40,7 +39,7 @@ class Delivery:
     @property
     def digest(self) -> str:
         """What tells equal bodies from others: sha256, in hex."""
-        return hashlib.sha256(self.body).hexdigest()
+        return body_digest(self.body)
 
     @property
     def request_id(self) -> str | None:

@@ -111,7 +111,8 @@ class Job:
         identity: Identity,
     ) -> Settlement:
         tools = self._tools
-        report = LiveReport(tools.sender, request, identity.request_id, queue)
+        digest = "" if request.uuid else self._delivery.digest
+        report = LiveReport(tools.sender, request, identity.request_id, queue, digest=digest)
         storing = Storing(
             tools.store,
             tools.publisher,

@@ -139,10 +139,16 @@ class LiveSender(threading.Thread):
 
 
 class LiveReport:
-    """What one request shows of itself. A private one shows that it is there, and its phases."""
+    """What one request shows of itself. A private one shows that it is there, and its phases.
 
-    def __init__(self, sender: LiveSender, request: TestRequest, request_id: str, place: QueueName) -> None:
+    ``digest`` is the body's, if it came without an id: by it its arrival is found.
+    """
+
+    def __init__(
+        self, sender: LiveSender, request: TestRequest, request_id: str, place: QueueName, *, digest: str = ""
+    ) -> None:
         self._sender = sender
+        self._digest = {"digest": digest} if digest and not request.private else {}
         self._request = request
         self._id = request_id
         self._place = place
@@ -164,7 +170,7 @@ class LiveReport:
 
     def taken(self, worker: str) -> None:
         """Work on the request begins."""
-        self.event(EventKind.TAKEN, worker=worker, parameters=self._parameters)
+        self.event(EventKind.TAKEN, worker=worker, parameters=self._parameters, **self._digest)
 
     def phase(self, phase: PhaseTime) -> None:
         """A phase began or ended."""
