@@ -10,7 +10,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from functions.request.sending import Outcome, check_known, ready, send
+from functions.request.sending import Line, Ready, check_known, ready, send
 from functions.request.visit import Visit, page_route, problem, shown, told, wanted_form
 from functions.request.wanted import Wanted
 from testyard.errors import RequestError
@@ -24,18 +24,16 @@ def cgi_routes() -> list[BaseRoute]:
     ]
 
 
-def confirm(visit: Visit, wanted: Wanted) -> Response:
-    """What a GET would send: a page whose button sends it."""
-    asked = ready(visit, wanted, triggers=False)
+def confirm(visit: Visit, wanted: Wanted, asked: Ready, *, again: str = "") -> Response:
+    """What a GET would send: a page whose button sends it. ``again`` names the run that it repeats."""
     return shown(
-        visit, "confirm.html", wanted=wanted, wishes=asked.wishes, notes=asked.notes,
+        visit, "confirm.html", wanted=wanted, wishes=asked.wishes, notes=asked.notes, again=again,
         title="Send this request?",
     )  # fmt: skip
 
 
-def submit(visit: Visit, wanted: Wanted, *, triggers: bool) -> Response:
+def submit(visit: Visit, wanted: Wanted, asked: Ready) -> Response:
     """Send it, and tell what became of it."""
-    asked = ready(visit, wanted, triggers=triggers)
     outcome = send(visit, wanted, asked)
     more = {"requests": [_json(line) for line in outcome.lines], "notes": list(asked.notes)}
     lines = [*(line.text for line in outcome.lines), *asked.notes]
@@ -59,13 +57,12 @@ def _cgi(visit: Visit) -> Response:
     if visit.posted:
         if not visit.caller.who.token:
             visit.check_form()
-        return submit(visit, wanted, triggers=False)
-    wanted.check_given(triggers=True)
+        return submit(visit, wanted, ready(visit, wanted, triggers=False))
     if may_submit_by_get(visit):
-        return submit(visit, wanted, triggers=True)
+        return submit(visit, wanted, ready(visit, wanted, triggers=True))
     if visit.caller.who.token:
-        return _by_post_only(visit)
-    return confirm(visit, wanted)
+        return by_post_only(visit)
+    return confirm(visit, wanted, ready(visit, wanted, triggers=True))
 
 
 def _form(visit: Visit) -> Response:
@@ -76,7 +73,7 @@ def _form(visit: Visit) -> Response:
         visit.check_form()
     wanted = Wanted.of(visit)
     try:
-        return submit(visit, wanted, triggers=False)
+        return submit(visit, wanted, ready(visit, wanted, triggers=False))
     except RequestError as error:
         if wanted_form(visit) != "html":
             raise
@@ -99,7 +96,7 @@ def _form_page(visit: Visit, wanted: Wanted, error: RequestError | None = None) 
     return shown(visit, "form.html", status=status, **context)
 
 
-def _by_post_only(visit: Visit) -> Response:
+def by_post_only(visit: Visit) -> Response:
     brief = "This service takes requests by POST only: send the same names and values as a form."
     headers = {"Allow": "POST"}
     answer = told(visit, HTTPStatus.METHOD_NOT_ALLOWED, brief, [], {})
@@ -112,7 +109,7 @@ def _by_post_only(visit: Visit) -> Response:
     )  # fmt: skip
 
 
-def _json(line: Any) -> dict[str, str]:
+def _json(line: Line) -> dict[str, str]:
     accepted = line.accepted
     return {
         "request_id": accepted.request_id,
@@ -123,6 +120,3 @@ def _json(line: Any) -> dict[str, str]:
         "url": line.request,
         "history": line.history,
     }
-
-
-__all__ = ["Outcome", "cgi_routes", "confirm", "may_submit_by_get", "submit"]

@@ -20,9 +20,9 @@ from functions.request.oidc import OidcProvider
 from functions.request.openid2 import OpenidProvider
 from functions.request.places import GithubPlace, OidcPlace, OpenidPlace
 from functions.request.provider import LoginError, Person, Provider, ProviderAwayError
-from functions.request.visit import NotFoundError, Visit, cookie_options, page_route, shown
+from functions.request.visit import Visit, cookie_options, page_route, shown
 from functions.request.who import base_url, is_secure, memory_of
-from testyard.errors import RequestError
+from testyard.errors import MissingError, RequestError
 from testyard.index import index_errors
 from testyard.intake import ANONYMOUS, Identity, audit, sessions
 from testyard.intake.audit import Action
@@ -131,7 +131,7 @@ def _provider(visit: Visit) -> tuple[str, Provider]:
     key = visit.request.path_params["key"]
     provider = visit.request.app.state.providers.get(key)
     if provider is None:
-        raise NotFoundError("Nobody can log in there.")
+        raise MissingError("Nobody can log in there.")
     return key, provider
 
 

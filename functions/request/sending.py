@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -76,13 +76,21 @@ def check_known(visit: Visit) -> None:
 
 def ready(visit: Visit, wanted: Wanted, *, triggers: bool) -> Ready:
     """Look through all of it. Raises RequestError, ForbiddenError, LimitError, TestyardError."""
-    who = visit.caller.who
-    gate = _gate(visit)
-    with refusals(visit, wanted):
-        gate.admit(who, visit.address)
+
+    def wishes() -> tuple[Wish, ...]:
         wanted.check_given(triggers=triggers)
+        return wanted.wishes(visit.settings)
+
+    return looked_through(visit, wanted, wishes)
+
+
+def looked_through(visit: Visit, wanted: Wanted, make: Callable[[], tuple[Wish, ...]]) -> Ready:
+    """The same for wishes that are made in another way."""
+    who, gate = visit.caller.who, _gate(visit)
+    with _refusals(visit, wanted):
+        gate.admit(who, visit.address)
         try:
-            wishes = wanted.wishes(visit.settings)
+            wishes = make()
             if len(wishes) > 1:
                 gate.admit(who, visit.address, len(wishes) - 1)
             gate.allow(wishes, who)
@@ -102,7 +110,7 @@ def send(visit: Visit, wanted: Wanted, asked: Ready) -> Outcome:
 
 
 @contextmanager
-def refusals(visit: Visit, wanted: Wanted) -> Iterator[None]:
+def _refusals(visit: Visit, wanted: Wanted) -> Iterator[None]:
     """Whoever is known and refused is noted in the audit log."""
     try:
         yield

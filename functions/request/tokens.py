@@ -9,9 +9,9 @@ from sqlalchemy import Connection
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute
 
-from functions.request.visit import NotFoundError, Visit, page_route, shown
+from functions.request.visit import Visit, page_route, shown
 from functions.request.who import memory_of
-from testyard.errors import ForbiddenError, RequestError
+from testyard.errors import ForbiddenError, MissingError, RequestError
 from testyard.index import index_errors
 from testyard.intake import Identity, Scope, audit, tokens
 from testyard.intake.audit import Action
@@ -54,7 +54,7 @@ def _revoke(visit: Visit) -> Response:
     with index_errors(), memory_of(visit.request).begin() as memory:
         found = tokens.revoke(memory, visit.request.path_params["token_id"], owner=who.owner)
         if found is None:
-            raise NotFoundError("You have no such token that could be revoked.")
+            raise MissingError("You have no such token that could be revoked.")
         audit.record(memory, Action.TOKEN_REVOKED, who, address=visit.address, id=found.id, name=found.name)
     return RedirectResponse("/tokens", 303)
 

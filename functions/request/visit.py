@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,18 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from functions.request.who import Caller, address_of, caller, is_secure, settings_of
-from testyard.errors import BrokerError, ForbiddenError, LimitError, RequestError, TestyardError
+from testyard.errors import (
+    BrokerError,
+    ConflictError,
+    ForbiddenError,
+    LimitError,
+    MissingError,
+    RequestError,
+    TestyardError,
+)
 from testyard.intake import sessions
 from testyard.look import HEADERS, Frame, make_templates
+from testyard.problem import MEDIA_TYPE, Problem, problem_of
 from testyard.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -162,11 +171,10 @@ def problem(visit: Visit, error: Exception) -> Response:
     kind = wanted_form(visit)
     headers = {**HEADERS, **_NO_STORE, **headers}
     if kind == "json":
-        body: dict[str, Any] = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
-        body["detail"] = " ".join(filter(None, [brief, help_]))
-        if isinstance(error, RequestError):
-            body["field"] = error.field
-        return JSONResponse(body, status, headers, media_type="application/problem+json")
+        detail = " ".join(filter(None, [brief, help_]))
+        known = problem_of(error) if isinstance(error, TestyardError) else Problem(status, "bug", detail)
+        body = replace(known, status=status, detail=detail).to_json(visit.request.url.path)
+        return JSONResponse(body, status, headers, media_type=MEDIA_TYPE)
     if kind == "text":
         text = "\n".join(filter(None, [brief, help_, ""])) + "\n"
         return PlainTextResponse(text.encode(errors="replace"), status, headers)
@@ -176,10 +184,6 @@ def problem(visit: Visit, error: Exception) -> Response:
         visit, "problem.html", status=status, headers=headers, brief=brief, help=help_,
         title=HTTPStatus(status).phrase,
     )  # fmt: skip
-
-
-class NotFoundError(TestyardError):
-    """There is nothing at this address, or what is named is not there."""
 
 
 class OldWordsError(RequestError):
@@ -200,7 +204,8 @@ def _status(visit: Visit, error: Exception) -> tuple[int, str, dict[str, str]]:
     if isinstance(error, LimitError):
         return 429, error.brief, {"Retry-After": str(max(1, round(error.retry_after)))}
     kinds: tuple[tuple[type[Exception], int], ...] = (
-        (NotThereError, 404), (NotFoundError, 404), (RequestError, 400), (ForbiddenError, 403),
+        (NotThereError, 404), (MissingError, 404), (ConflictError, 409), (RequestError, 400),
+        (ForbiddenError, 403),
     )  # fmt: skip
     for kind, status in kinds:
         if isinstance(error, kind):

@@ -79,7 +79,7 @@ def test_json_and_text_on_request(desk: Desk) -> None:
     assert body["requests"][0]["url"] == f"http://t/requests/{request.uuid}"
     assert two.text.startswith("Test request submitted.\nnoble amd64: accepted ")
     assert bad.headers["content-type"] == "application/problem+json"
-    assert (bad.json()["status"], bad.json()["field"]) == (404, "release")
+    assert (bad.json()["status"], bad.json()["errors"][0]["field"]) == (404, "release")
     assert (ugly.status_code, ugly.text) == (404, "release nosuch not found\n")
 
 
@@ -300,3 +300,29 @@ def test_no_page_makes_a_token_that_people_may_not_have(desk: Desk, form: dict[s
         answer = browser.post("/tokens", data={"csrf": csrf, **form})
     assert answer.status_code == 400
     assert "ty_" not in answer.text.replace("ty_…", "")
+
+
+def test_a_retry_link_is_confirmed_by_a_person_and_sent_by_a_token(desk: Desk) -> None:
+    with desk.visitor() as script:
+        answer = script.get(cgi(ppa="a/one"), headers={**desk.token(), "Accept": "application/json"})
+        request_id = answer.json()["requests"][0]["request_id"]
+        desk.queued()
+        link = f"/api/v1/retry/{request_id}"
+        assert script.get(link).status_code == 403
+        again = script.get(link, headers={**desk.token(), "Accept": "text/plain"})
+        assert again.text.startswith("Test already queued: ")
+        assert script.get("/api/v1/retry/20260105_120000_abcde@", headers=desk.token()).status_code == 404
+    with desk.visitor("github/jane") as browser:
+        page = browser.get(link)
+        assert "Send this request?" in page.text
+        assert desk.queued() == []
+        data = {**dict(hidden(page.text)), "force": "1"}
+        assert browser.post("/request/again", data={**data, "csrf": "x"}).status_code == 403
+        done = browser.post("/request/again", data=data)
+    assert "Test request submitted" in done.text
+    [(queue, request)] = desk.queued()
+    assert (str(queue), request.ppas, request.triggers) == (
+        "debci-ppa-noble-amd64",
+        ("a/one",),
+        ("gzip/1.12-1ubuntu3",),
+    )
