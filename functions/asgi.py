@@ -15,8 +15,10 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
 from functions.logs import start_logging
+from functions.periodic import Periodic
+from testyard.adapters.consumer import Consumer
 
-__all__ = ["Background", "function_app", "start_logging"]
+__all__ = ["Background", "consuming", "function_app", "repeating", "start_logging"]
 
 #: Seconds that background work has to end when the app ends.
 _PATIENCE = 5.0
@@ -24,12 +26,29 @@ _PATIENCE = 5.0
 
 @dataclass(frozen=True)
 class Background:
-    """Work in a thread: ``run`` until ``stop`` is called; ``problem`` is empty while all is well."""
+    """Work in a thread: ``run`` until ``stop`` is called; ``problem`` is empty while all is well.
+
+    Where nothing can run in the background (`functions.serverless`), ``once`` does what a turn of it does,
+    and ``take`` what it does with a message of ``queue``.
+    """
 
     name: str
     run: Callable[[], None]
     stop: Callable[[], None]
     problem: Callable[[], str]
+    once: Callable[[], None] | None = None
+    queue: str = ""
+    take: Callable[[bytes], None] | None = None
+
+
+def repeating(work: Periodic) -> Background:
+    """Something that is done again and again."""
+    return Background(work.name, work.run, work.stop, lambda: work.problem, once=work.action)
+
+
+def consuming(name: str, work: Consumer) -> Background:
+    """Messages of a queue."""
+    return Background(name, work.run, work.stop, lambda: work.problem, queue=work.queue, take=work.take)
 
 
 def function_app(work: Sequence[Background], *more: BaseRoute) -> Starlette:
@@ -48,11 +67,14 @@ def function_app(work: Sequence[Background], *more: BaseRoute) -> Starlette:
             await asyncio.to_thread(thread.join, _PATIENCE)
 
     async def health(_request: Request) -> JSONResponse:
-        problems = [problem for item in work if (problem := item.problem())]
+        # without a thread nothing goes on in the background (`functions.serverless`)
+        problems = [problem for item in work if threads and (problem := item.problem())]
         problems += [
             f"{thread.name}: ended by a bug; see the log" for thread in threads if not thread.is_alive()
         ]
         body = {"healthy": not problems, "reason": "; ".join(problems)}
         return JSONResponse(body, status_code=503 if problems else 200)
 
-    return Starlette(routes=[Route("/health", health), *more], lifespan=lifespan)
+    app = Starlette(routes=[Route("/health", health), *more], lifespan=lifespan)
+    app.state.work = tuple(work)
+    return app

@@ -20,9 +20,9 @@ class Periodic:
     """Calls ``action`` every ``interval`` seconds; a failure is remembered until the next success."""
 
     def __init__(self, name: str, interval: float, action: Callable[[], None]) -> None:
-        self._name = name
+        self.name = name
         self._interval = interval
-        self._action = action
+        self.action = action
         self._stop = threading.Event()
         self.problem = ""
 
@@ -38,11 +38,11 @@ class Periodic:
 
     def _act(self) -> None:
         try:
-            self._action()
+            self.action()
             self.problem = ""
         except TestyardError as error:
-            self.problem = f"{self._name}: {error.brief}"
+            self.problem = f"{self.name}: {error.brief}"
             log.warning("%s", self.problem)
         except Exception:  # the outermost place: a bug must not end the work for good
-            self.problem = f"{self._name}: a bug; see the log"
-            log.exception("%s: a bug; trying again", self._name)
+            self.problem = f"{self.name}: a bug; see the log"
+            log.exception("%s: a bug; trying again", self.name)

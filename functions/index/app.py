@@ -7,7 +7,7 @@ import logging
 
 from starlette.applications import Starlette
 
-from functions.asgi import Background, function_app, start_logging
+from functions.asgi import consuming, function_app, repeating, start_logging
 from functions.index.claims import end_finished
 from functions.index.indexer import Indexer
 from functions.periodic import Periodic
@@ -45,9 +45,4 @@ def create_app() -> Starlette:
 
     consumer = Consumer(settings.broker.url.get_secret_value(), INDEX_QUEUE, on_completion)
     sweeper = Periodic("sweep", settings.index.sweep_interval, sweep)
-    return function_app(
-        [
-            Background("events", consumer.run, consumer.stop, lambda: consumer.problem),
-            Background("sweep", sweeper.run, sweeper.stop, lambda: sweeper.problem),
-        ]
-    )
+    return function_app([consuming("events", consumer), repeating(sweeper)])

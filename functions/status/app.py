@@ -12,7 +12,7 @@ import pika
 from sqlalchemy import Engine
 from starlette.applications import Starlette
 
-from functions.asgi import Background, function_app, start_logging
+from functions.asgi import consuming, function_app, repeating, start_logging
 from functions.periodic import Periodic
 from functions.status.figures import metrics_route
 from functions.status.registrar import Registrar
@@ -116,10 +116,5 @@ def create_app() -> Starlette:
     looker = Periodic("queues", _LOOK_INTERVAL, look)
     tidier = Periodic("logs", _TIDY_INTERVAL, tidy)
     return function_app(
-        [
-            Background("events", consumer.run, consumer.stop, lambda: consumer.problem),
-            Background("queues", looker.run, looker.stop, lambda: looker.problem),
-            Background("logs", tidier.run, tidier.stop, lambda: tidier.problem),
-        ],
-        metrics_route(engine),
+        [consuming("events", consumer), repeating(looker), repeating(tidier)], metrics_route(engine)
     )

@@ -38,7 +38,7 @@ class Consumer:
         pause: float = 1.0,
     ) -> None:
         self._url = url
-        self._queue = queue
+        self.queue = queue
         self._handle = handle
         self._others = others or {}
         self._prefetch = prefetch
@@ -60,12 +60,20 @@ class Consumer:
             except (AMQPError, OSError) as error:
                 self._pause_after(f"broker: {str(error) or type(error).__name__}")
             except Exception:  # the outermost place: a bug must not leave the queue unread
-                log.exception("%s: a bug", self._queue)
+                log.exception("%s: a bug", self.queue)
                 self._pause_after("a bug; see the log")
+
+    def take(self, body: bytes) -> None:
+        """Handle one message that came by another way. Raises TestyardError if it shall come again."""
+        try:
+            self._handle(body)
+        except ResultError as error:
+            with Publisher(self._url) as publisher:
+                self._park(publisher, body, error.brief)
 
     def _pause_after(self, problem: str) -> None:
         self.problem = problem
-        log.warning("%s: %s; trying again", self._queue, problem)
+        log.warning("%s: %s; trying again", self.queue, problem)
         self._stop.wait(self._pause)
 
     def _consume(self) -> None:
@@ -81,7 +89,7 @@ class Consumer:
                     return  # what is not acknowledged goes back with the connection
                 self._settle(channel, method, properties, body, publisher)
 
-            channel.basic_consume(self._queue, on_message)
+            channel.basic_consume(self.queue, on_message)
             self.problem = ""
             while not self._stop.is_set():
                 connection.process_data_events(time_limit=0.5)
@@ -106,7 +114,7 @@ class Consumer:
             self._give_back(channel, method, error.brief)
             return
         except Exception as error:  # one message must not hold up all behind it
-            log.exception("%s: a bug", self._queue)
+            log.exception("%s: a bug", self.queue)
             reason = f"a bug: {type(error).__name__}"
             if not method.redelivered:
                 self._give_back(channel, method, reason)
@@ -116,11 +124,11 @@ class Consumer:
         channel.basic_ack(method.delivery_tag)
 
     def _park(self, publisher: Publisher, body: bytes, reason: str) -> None:
-        log.warning("%s: parked: %s", self._queue, reason)
-        publisher.park(body, queue=self._queue, reason=reason)
+        log.warning("%s: parked: %s", self.queue, reason)
+        publisher.park(body, queue=self.queue, reason=reason)
 
     def _give_back(self, channel: BlockingChannel, method: Basic.Deliver, reason: str) -> None:
         self.problem = reason
-        log.warning("%s: back to the queue: %s", self._queue, reason)
+        log.warning("%s: back to the queue: %s", self.queue, reason)
         channel.basic_nack(method.delivery_tag, requeue=True)
         self._stop.wait(self._pause)

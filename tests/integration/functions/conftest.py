@@ -3,16 +3,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import pika
 import pytest
 from pydantic import SecretStr
 
 from tests.integration.functions.results import CONTAINER
 from tests.servers import Rabbit, Swift, rabbit_node, swift_server
+from testyard.adapters.amqp import INDEX_QUEUE, STATUS_QUEUE, connection_parameters, declare_topology
 from testyard.adapters.swift import SwiftStore
-from testyard.settings import Store
+from testyard.queue import DEAD_LETTERS
+from testyard.settings import Broker, Settings, Store, Topology
 from testyard.store import PUBLIC_READ
+
+#: Writes settings with this database, and a sweep each so many seconds.
+Configure = Callable[..., None]
 
 
 @pytest.fixture(scope="module")
@@ -43,3 +51,51 @@ def store(store_settings: Store) -> Iterator[SwiftStore]:
                 found.delete(container, name)
         found.ensure_container(CONTAINER, read_acl=PUBLIC_READ)
         yield found
+
+
+@pytest.fixture
+def swift_away(swift: Swift) -> Iterator[None]:
+    """The store does not run."""
+    swift.stop()
+    try:
+        yield
+    finally:
+        swift.start()
+
+
+@pytest.fixture
+def settings(rabbit: Rabbit) -> Settings:
+    """Settings of a broker with empty queues."""
+    found = Settings(
+        broker=Broker(url=SecretStr(rabbit.url)),
+        topology=Topology(releases=("noble",), architectures=("amd64",), contexts=("ubuntu", "ppa")),
+    )
+    with pika.BlockingConnection(connection_parameters(rabbit.url)) as connection:
+        channel = connection.channel()
+        declare_topology(channel, found.topology.queues())
+        for name in (*map(str, found.topology.queues()), DEAD_LETTERS, INDEX_QUEUE, STATUS_QUEUE):
+            channel.queue_purge(name)
+    return found
+
+
+@pytest.fixture
+def configure(
+    rabbit: Rabbit, swift: Swift, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Configure:
+    """Makes the environment that a function starts in, with this database."""
+
+    def write(database: str, sweep_interval: int = 1) -> None:
+        for name in [name for name in os.environ if name.startswith("TESTYARD_")]:
+            monkeypatch.delenv(name)
+        config = tmp_path / "settings.toml"
+        contexts = list(settings.topology.contexts)
+        config.write_text(
+            f'[broker]\nurl = "{rabbit.url}"\n[database]\nurl = "{database}"\n'
+            f"[index]\nsweep_interval = {sweep_interval}\n"
+            f'[store]\nauth_version = "1"\nauth_url = "{swift.auth_url}"\n'
+            f'user = "{swift.user}"\nkey = "{swift.key}"\nretries = 0\n'
+            f'[topology]\nreleases = ["noble"]\narchitectures = ["amd64"]\ncontexts = {contexts}\n'
+        )
+        monkeypatch.setenv("TESTYARD_CONFIG", str(config))
+
+    return write

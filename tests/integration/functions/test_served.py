@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,23 +12,22 @@ from pathlib import Path
 import httpx
 import pika
 import pytest
-from pydantic import SecretStr
 from sqlalchemy import Engine, inspect
 from starlette.applications import Starlette
 
 import functions.index.app
 import functions.status.app
 from functions.status.app import QueueWatch
+from tests.integration.functions.conftest import Configure
 from tests.integration.functions.results import ID, path_of, put, request, runs
 from tests.postgres import postgres_server
-from tests.servers import Rabbit, Swift
+from tests.servers import Rabbit
 from testyard.adapters.amqp import (
     INDEX_QUEUE,
     STATUS_QUEUE,
     Publisher,
     connection_parameters,
     dead_letters,
-    declare_topology,
 )
 from testyard.adapters.swift import SwiftStore
 from testyard.errors import BrokerError
@@ -37,25 +35,10 @@ from testyard.event import COMPLETION_EXCHANGE, EVENTS_EXCHANGE, Event, EventKin
 from testyard.index import RequestState, open_index, read
 from testyard.index.write import apply_event
 from testyard.queue import DEAD_LETTERS, QueueName
-from testyard.settings import Broker, Settings, Topology
+from testyard.settings import Settings
 from worker.claim import ClaimBook, ClaimState
 
 NOBLE = QueueName("ubuntu", "noble", "amd64")
-
-
-@pytest.fixture
-def settings(rabbit: Rabbit) -> Settings:
-    """Settings of a broker with empty queues."""
-    found = Settings(
-        broker=Broker(url=SecretStr(rabbit.url)),
-        topology=Topology(releases=("noble",), architectures=("amd64",), contexts=("ubuntu", "ppa")),
-    )
-    with pika.BlockingConnection(connection_parameters(rabbit.url)) as connection:
-        channel = connection.channel()
-        declare_topology(channel, found.topology.queues())
-        for name in (*map(str, found.topology.queues()), DEAD_LETTERS, INDEX_QUEUE, STATUS_QUEUE):
-            channel.queue_purge(name)
-    return found
 
 
 def lengths(engine: Engine) -> dict[str, int]:
@@ -98,32 +81,6 @@ def test_the_watch_makes_queues_and_survives_the_broker(
     watch.look()
     assert lengths(engine)["debci-noble-amd64"] == 1
     engine.dispose()
-
-
-Configure = Callable[..., None]
-
-
-@pytest.fixture
-def configure(
-    rabbit: Rabbit, swift: Swift, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Configure:
-    """Makes the environment that a function starts in, with this database."""
-
-    def write(database: str, sweep_interval: int = 1) -> None:
-        for name in [name for name in os.environ if name.startswith("TESTYARD_")]:
-            monkeypatch.delenv(name)
-        config = tmp_path / "settings.toml"
-        contexts = list(settings.topology.contexts)
-        config.write_text(
-            f'[broker]\nurl = "{rabbit.url}"\n[database]\nurl = "{database}"\n'
-            f"[index]\nsweep_interval = {sweep_interval}\n"
-            f'[store]\nauth_version = "1"\nauth_url = "{swift.auth_url}"\n'
-            f'user = "{swift.user}"\nkey = "{swift.key}"\n'
-            f'[topology]\nreleases = ["noble"]\narchitectures = ["amd64"]\ncontexts = {contexts}\n'
-        )
-        monkeypatch.setenv("TESTYARD_CONFIG", str(config))
-
-    return write
 
 
 @contextmanager
