@@ -230,6 +230,12 @@ class Intake(Section):
         return proxies
 
 
+class Notify(Section):
+    """The notify function."""
+
+    rules: Path | None = Field(default=None, description="file that says who is told of what")
+
+
 class Settings(BaseSettings):
     """All sections, validated and frozen."""
 
@@ -249,6 +255,7 @@ class Settings(BaseSettings):
     worker: Worker = Field(default_factory=Worker)
     index: Index = Index()
     intake: Intake = Intake()
+    notify: Notify = Notify()
 
     @classmethod
     def settings_customise_sources(

@@ -154,3 +154,21 @@ status = Table(
     Index("intake_status_request", "request_id"),
     Index("intake_status_updated", "updated"),
 )
+
+#: What is to be told to somebody of a run: one row for each destination. ``holder`` is who tells it at the
+#: moment, until ``next_attempt``, which is null once it was told or given up.
+notice = Table(
+    "intake_notice",
+    metadata,
+    Column("destination", Text, primary_key=True),
+    Column("run", Text, primary_key=True),
+    Column("body", JSON, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("told", Float),
+    Column("holder", Text, nullable=False, default=""),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("next_attempt", Float),
+    Column("problem", Text, nullable=False, default=""),
+    Index("intake_notice_next", "next_attempt"),
+    Index("intake_notice_created", "created"),
+)
