@@ -43,6 +43,7 @@ def all_parts(state: LocalState) -> tuple[Part, ...]:
         Part("store", _store_argv(state), stage=0, port=ports["store"], stop_seconds=15),
         _web_part(state, "index", "functions.index.app", stage=1),
         _web_part(state, "status", "functions.status.app", stage=1),
+        _web_part(state, "request", "functions.request.app", stage=1),
         _web_part(state, "web", "web.app", stage=1, port="site"),
         Part(
             "worker",

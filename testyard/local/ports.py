@@ -24,6 +24,7 @@ PORT_NAMES = (
     "store-object",
     "index",
     "status",
+    "request",
     "site",
     "web",
     "worker",
