@@ -138,6 +138,8 @@ def in_old_words(error: RequestError, wanted: Wanted) -> RequestError:
         source, _, version = next(iter(wanted.triggers), "").partition("/")
         words = f"Malformed trigger: {source[:80]} version: {version[:80]} ({error.problem})"
         return OldWordsError("trigger", words)
+    if field == "ppas" and "has nothing for" in error.problem:
+        return NotThereError("ppa", f"ppa not found: {error.problem}")
     if field == "architecture":
         return NotThereError("arch", f"arch not found: {error.problem}")
     return error
