@@ -19,6 +19,7 @@ from testyard.cli import (
     cancelling,
     doctor,
     followed,
+    hooking,
     local,
     queue,
     reproduce,
@@ -42,6 +43,7 @@ app.add_typer(worker.app, name="worker")
 app.add_typer(token.app, name="token")
 app.command("request")(submit.request)
 app.command("retry")(retrying.retry)
+app.command("retry-hook")(hooking.retry_hook)
 app.command("follow")(followed.follow)
 app.command("results")(results.results)
 app.command("show")(results.show)
