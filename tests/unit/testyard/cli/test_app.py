@@ -29,8 +29,8 @@ OURS = [(words, command) for words, command in ALL if words[0] != "local"]
 #: Becomes the worker, whose output is its log.
 RUN = ("worker", "run")
 #: Those that ask servers; `worker check` looks at this machine, `audit`, `token` and `retry` at a
-#: database.
-ALONE = (RUN, ("worker", "check"), ("retry",), ("audit",))
+#: database, `retry-hook` at a forge.
+ALONE = (RUN, ("worker", "check"), ("retry",), ("retry-hook",), ("audit",))
 ASKING = [words for words, _ in OURS if words not in ALONE and words[0] != "token"]
 
 
@@ -48,6 +48,7 @@ def test_every_command_has_json_state_and_help(
 ARGUMENTS = {
     "request": ["gzip", "--arch", "amd64"],
     "results": ["gzip"],
+    "retry-hook": ["https://github.com/jane/tool/pull/1"],
     **{
         name: ["x"]
         for name in ("show", "log", "retry", "follow", "cancel", "reproduce", "drain", "resume", "reload")
