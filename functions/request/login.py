@@ -24,7 +24,7 @@ from functions.request.visit import Visit, cookie_options, page_route, shown
 from functions.request.who import base_url, is_secure, memory_of
 from testyard.errors import MissingError, RequestError
 from testyard.index import index_errors
-from testyard.intake import ANONYMOUS, Identity, audit, sessions
+from testyard.intake import ANONYMOUS, Identity, audit, sessions, tokens
 from testyard.intake.audit import Action
 from testyard.intake.schema import fact
 
@@ -41,6 +41,7 @@ def login_routes() -> list[BaseRoute]:
     """The pages, and where providers send people back to."""
     return [
         page_route("/login", _login),
+        page_route("/login/token", _by_token, "POST"),
         page_route("/login/{key}", _start),
         page_route("/login/{key}/callback", _callback),
         page_route("/logout", _logout, "POST"),
@@ -82,7 +83,7 @@ def _callback(visit: Visit) -> Response:
         person = _person(visit, key, provider, kept)
     except LoginError as error:
         return _failed(visit, key, error)
-    return _welcome(visit, key, person, kept["next"])
+    return _welcome(visit, _person_here(key, person), kept["next"])
 
 
 def _person(visit: Visit, key: str, provider: Provider, kept: dict[str, Any]) -> Person:
@@ -92,13 +93,28 @@ def _person(visit: Visit, key: str, provider: Provider, kept: dict[str, Any]) ->
     return provider.finish(_callback_url(visit, key), visit.one("state"), kept, told)
 
 
-def _welcome(visit: Visit, key: str, person: Person, way_back: str) -> Response:
-    who = Identity(f"{key}/{person.user}", person.login, tuple(f"{key}/{each}" for each in person.groups))
+def _by_token(visit: Visit) -> Response:
+    """A session that may do what the token may, and ends with it."""
+    visit.check_form()
+    with index_errors(), memory_of(visit.request).begin() as memory:
+        who = tokens.identify(memory, visit.one("token"))
+    if who is None:
+        return _failed(
+            visit, "token", LoginError("This token opens nothing here: it is mistyped, or has ended.")
+        )
+    return _welcome(visit, who, _way_back(visit))
+
+
+def _person_here(key: str, person: Person) -> Identity:
+    return Identity(f"{key}/{person.user}", person.login, tuple(f"{key}/{each}" for each in person.groups))
+
+
+def _welcome(visit: Visit, who: Identity, way_back: str) -> Response:
     cookie = visit.request.cookies.get(_session_cookie(visit), "")
     with index_errors(), memory_of(visit.request).begin() as memory:
         # what the browser had before is no session any more, whoever gave it to it
         sessions.end(memory, cookie)
-        value = sessions.begin(memory, owner=who.owner, login=who.login, groups=who.groups)
+        value = sessions.begin(memory, owner=who.owner, login=who.login, groups=who.groups, token=who.token)
         audit.record(memory, Action.LOGIN, who, address=visit.address)
     response = RedirectResponse(way_back, 303, {"Cache-Control": "no-store"})
     options = cookie_options(visit)

@@ -28,7 +28,8 @@ token = Table(
     Index("intake_token_owner", "owner"),
 )
 
-#: People who have logged in. ``hash`` is the SHA-256 of the cookie's value, in hex.
+#: People who have logged in. ``hash`` is the SHA-256 of the cookie's value, in hex; ``token`` the id of the
+#: token by which they did, if it was one: the session may do no more, and ends with it.
 session = Table(
     "intake_session",
     metadata,
@@ -36,6 +37,7 @@ session = Table(
     Column("owner", Text, nullable=False),
     Column("login", Text, nullable=False),
     Column("groups", JSON, nullable=False, default=list),
+    Column("token", Text, nullable=False, default=""),
     Column("created", Float, nullable=False),
     Column("expires", Float, nullable=False),
     Index("intake_session_expires", "expires"),

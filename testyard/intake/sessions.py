@@ -17,6 +17,7 @@ from sqlalchemy import Connection, delete, select
 
 from testyard.intake.identity import Identity
 from testyard.intake.schema import session
+from testyard.intake.tokens import live_token
 
 #: Seconds that a login lasts, however much the session is used.
 LIFETIME = 12 * 3600.0
@@ -28,8 +29,10 @@ def cookie_name(*, secure: bool) -> str:
     return "__Host-testyard" if secure else "testyard"
 
 
-def begin(connection: Connection, *, owner: str, login: str, groups: Sequence[str] = ()) -> str:
-    """Note that somebody has logged in; returns the cookie's value, always a new one."""
+def begin(
+    connection: Connection, *, owner: str, login: str, groups: Sequence[str] = (), token: str = ""
+) -> str:
+    """Note that somebody has logged in, perhaps by a token; returns the cookie's value, always a new one."""
     now, value = time.time(), secrets.token_urlsafe(32)
     connection.execute(delete(session).where(session.c.expires < now))
     connection.execute(
@@ -38,6 +41,7 @@ def begin(connection: Connection, *, owner: str, login: str, groups: Sequence[st
             owner=owner,
             login=login,
             groups=list(groups),
+            token=token,
             created=now,
             expires=now + LIFETIME,
         )
@@ -52,7 +56,10 @@ def identify(connection: Connection, cookie: str) -> Identity | None:
     # the digest is what is looked for, so how long the search takes tells nothing about a cookie
     query = select(session).where(session.c.hash == _hash(cookie), session.c.expires > time.time())
     row = connection.execute(query).one_or_none()
-    return None if row is None else Identity(row.owner, row.login, tuple(row.groups))
+    if row is None or not row.token:
+        return None if row is None else Identity(row.owner, row.login, tuple(row.groups))
+    found = live_token(connection, row.token)
+    return None if found is None else found.identity
 
 
 def end(connection: Connection, cookie: str) -> None:

@@ -40,6 +40,12 @@ class Token:
     revoked: float | None = None
     used: float | None = None
 
+    @property
+    def identity(self) -> Identity:
+        """Who asks with it."""
+        login = self.owner.partition("/")[2] or self.owner
+        return Identity(self.owner, login, self.groups, self.scopes, self.id)
+
     def live(self, now: float) -> bool:
         """True if it opens the door at ``now``."""
         return self.revoked is None and (self.expires is None or now < self.expires)
@@ -84,12 +90,14 @@ def identify(connection: Connection, text: str) -> Identity | None:
     same = hmac.compare_digest(_hash(parts[2]), row.hash if row else _NO_HASH)
     if row is None or not same:
         return None
-    now, found = time.time(), _token(row)
-    if not found.live(now):
-        return None
-    _note_use(connection, found.id, now)
-    login = found.owner.partition("/")[2] or found.owner
-    return Identity(found.owner, login, found.groups, found.scopes, found.id)
+    found = _if_live(connection, row)
+    return None if found is None else found.identity
+
+
+def live_token(connection: Connection, token_id: str) -> Token | None:
+    """A token that opens the door now, by its id; its use is noted."""
+    row = connection.execute(select(token).where(token.c.id == token_id)).one_or_none()
+    return None if row is None else _if_live(connection, row)
 
 
 def revoke(connection: Connection, token_id: str, *, owner: str | None = None) -> Token | None:
@@ -121,6 +129,14 @@ def _check(owner: str, name: str, groups: Sequence[str], scopes: Collection[Scop
         raise RequestError("groups", "must be PROVIDER/GROUP each, such as github/testyard")
     if not scopes:
         raise RequestError("scopes", f"at least one of {', '.join(Scope)}")
+
+
+def _if_live(connection: Connection, row: Row[tuple[object, ...]]) -> Token | None:
+    now, found = time.time(), _token(row)
+    if not found.live(now):
+        return None
+    _note_use(connection, found.id, now)
+    return found
 
 
 def _note_use(connection: Connection, token_id: str, now: float) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.functions.desk import Desk, cgi, form_token
 from tests.servers import Rabbit
-from testyard.intake import Scope, audit
+from testyard.intake import Scope, audit, tokens
 from testyard.intake.audit import Action
 from testyard.queue import QueueName
 
@@ -326,3 +326,32 @@ def test_a_retry_link_is_confirmed_by_a_person_and_sent_by_a_token(desk: Desk) -
         ("a/one",),
         ("gzip/1.12-1ubuntu3",),
     )
+
+
+def test_a_token_logs_a_browser_in_for_what_it_may_and_as_long_as_it_lasts(desk: Desk) -> None:
+    text = desk.token("github/jane", Scope.CANCEL)["Authorization"].removeprefix("Bearer ")
+    with desk.visitor() as browser:
+        page = browser.get("/request")
+        assert (page.status_code, 'action="/login/token"' in page.text) == (403, True)
+        wrong = browser.post("/login/token", data={"token": text[:-1] + "é", "next": "/request"})
+        assert (wrong.status_code, "opens nothing here" in wrong.text) == (403, True)
+        answer = browser.post("/login/token", data={"token": f" {text} ", "next": "//evil.example"})
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/request")
+        form = browser.get("/request")
+        assert form.status_code == 200
+        sent = browser.post(
+            "/request",
+            data={"csrf": form_token(form.text), "package": "gzip", "release": "noble", "arch": "amd64"},
+        )
+        assert (sent.status_code, desk.queued()) == (403, [])  # a token for cancelling asks for nothing
+        with desk.memory.begin() as memory:
+            tokens.revoke(memory, text.split("_")[1])
+        assert browser.get("/request").status_code == 403
+
+
+def test_another_site_logs_nobody_in(desk: Desk) -> None:
+    text = desk.token()["Authorization"].removeprefix("Bearer ")
+    with desk.visitor() as browser:
+        answer = browser.post("/login/token", data={"token": text}, headers={"Sec-Fetch-Site": "cross-site"})
+        assert answer.status_code == 403
+        assert "set-cookie" not in answer.headers
