@@ -7,6 +7,7 @@ with ``--long`` (docs/figures.md).
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -15,15 +16,19 @@ from typing import Any
 import hypothesis
 import pytest
 import schemathesis
+from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS
 from schemathesis.python.asgi import get_client
 from schemathesis.transport.asgi import ASGI_TRANSPORT
+from sqlalchemy import func, select
 from starlette.types import Receive, Scope, Send
 
 from tests.api import SITE, Api, Rooms, api
 from tests.servers import Rabbit, Swift
+from testyard.intake.schema import asked
 from testyard.openapi.document import openapi_json
+from testyard.openapi.models import ProblemDetails, Receipts
 from testyard.request import new_request_id
 
 #: What is checked of each answer. Not whether all that fits the schema is taken: that gzip is published,
@@ -37,7 +42,8 @@ NAMES = (
     "negative_data_rejection",
 )
 MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
-SHORT, LONG = 15, 5000
+SHORT, LONG = 15, 500
+_HOSTILE_SHORT, _HOSTILE_LONG = 300, 45_000
 _BURST = 1_000_000
 
 
@@ -89,9 +95,7 @@ def fuzz(yard: Api, path: str, method: str, mode: GenerationMode, cases: int) ->
         derandomize="CI" in os.environ,
         suppress_health_check=list(hypothesis.HealthCheck),
     )
-    @hypothesis.given(
-        case=operation.as_strategy(generation_mode=mode), place=hypothesis.strategies.integers(0, 3)
-    )
+    @hypothesis.given(case=operation.as_strategy(generation_mode=mode), place=st.integers(0, 3))
     def send(case: Any, place: int) -> None:
         # now and then one that is there, or could be
         for name in ("request_id", "reference"):
@@ -121,3 +125,94 @@ def test_answers_are_as_documented_many_times(
     seen = fuzz(yard, path, method, mode, LONG)
     print(f"{method} {path} {mode.value}: {dict(seen)}")
     assert seen.total() >= LONG / 2 or not openapi_json()["paths"][path][method].get("parameters")
+
+
+#: What people and attackers write where a text is expected.
+_WORDS = (
+    *("gzip", "noble", "amd64", "arm64", "gzip/1.12-1", "jane/tools", "A=b", "", " ", "0", ".."),
+    *("../../etc/passwd", "<script>alert(1)</script>", "' OR 1=1 --", "a\r\nX-Evil: 1", "\0", "{}", "%00"),
+    *("migration-reference/0", "x" * 5000, "\u202e", "http://169.254.169.254/", "file:///etc/passwd"),
+    *("https://u:p@example.org/x", "https://example.org/x#main", "u:secret@jane/tools:0123456789ABCDEF"),
+    *("ubuntu", "ppa", "upstream", "huge", "${jndi:ldap://x}", "\ud800", "$(id)", "`id`", "{{7*7}}"),
+)
+_TEXTS = st.sampled_from(_WORDS) | st.text(max_size=20)
+_JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | _TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXTS, inner, max_size=3),
+    max_leaves=5,
+)
+_LISTS = st.lists(_TEXTS, max_size=3)
+_NAMED = ("release", "context", "test-git", "build-git", "testname", "swiftuser")
+_KINDS = {
+    **dict.fromkeys(_NAMED, _TEXTS),
+    **dict.fromkeys(("arch", "triggers", "ppas", "env", "readable-by"), _LISTS),
+    **dict.fromkeys(("all-proposed", "force"), st.booleans()),
+}
+_NEARLY = st.fixed_dictionaries(
+    {"package": st.sampled_from(("gzip", "bzip2", "xz-utils"))},
+    optional={
+        **_KINDS,
+        "arch": st.lists(st.sampled_from(("amd64", "arm64")), min_size=1, max_size=2),
+        "triggers": st.lists(st.sampled_from(("gzip/1.12-1", "bzip2/1")), max_size=2),
+    },
+)
+_ITEMS = st.one_of(
+    _NEARLY,
+    st.tuples(_NEARLY, st.dictionaries(st.sampled_from(sorted(_KINDS)) | _TEXTS, _JUNK, max_size=2)).map(
+        lambda pair: {**pair[0], **pair[1]}
+    ),
+    _JUNK,
+)
+_BODIES = st.one_of(
+    _ITEMS.map(lambda value: json.dumps(value).encode()),
+    st.lists(_ITEMS, max_size=4).map(lambda value: json.dumps(value).encode()),
+    st.binary(max_size=40),
+    st.sampled_from((b"[" * 3000, b'{"package": 1e999}', b"NaN", b"\xef\xbb\xbf{}", b"1" * 5000)),
+)
+
+
+def bombard(yard: Api, cases: int) -> Counter[int]:
+    """Send hostile bodies; each is taken whole or not at all, and nothing of ours fails."""
+    token, seen = yard.token(), Counter[int]()
+    documented = {int(status) for status in openapi_json()["paths"]["/api/v1/requests"]["post"]["responses"]}
+
+    def kept() -> int:
+        with yard.memory.connect() as connection:
+            return int(connection.execute(select(func.count()).select_from(asked)).scalar_one())
+
+    @hypothesis.settings(
+        max_examples=cases, deadline=None, database=None, derandomize="CI" in os.environ,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )  # fmt: skip
+    @hypothesis.given(_BODIES)
+    def send(body: bytes) -> None:
+        before = kept()
+        response = yard.client.post(
+            "/api/v1/requests", content=body, headers={**token, "Content-Type": "application/json"}
+        )
+        seen[response.status_code] += 1
+        assert response.status_code in documented
+        assert response.status_code < 500
+        assert "Traceback" not in response.text
+        if response.status_code >= 400:
+            ProblemDetails.model_validate_json(response.content)
+            assert response.json()["instance"] == "/api/v1/requests"
+            assert kept() == before
+        else:
+            receipts = Receipts.model_validate_json(response.content).requests
+            assert kept() == before + sum(one.standing == "accepted" for one in receipts)
+
+    send()
+    return seen
+
+
+def test_hostile_bodies(yard: Api) -> None:
+    assert bombard(yard, _HOSTILE_SHORT).keys() >= {202, 422}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+def test_many_hostile_bodies(yard: Api) -> None:
+    seen = bombard(yard, _HOSTILE_LONG)
+    print(f"hostile bodies: {dict(seen)}")
+    assert seen.total() >= _HOSTILE_LONG
