@@ -153,7 +153,11 @@ def _receipts(call: Call, wanted: _Wanted, ticket: Ticket | None) -> dict[str, A
         wishes = _named(checked.wishes, ticket)
         accepted = call.door.submit(wishes, who, address=address)
     except RequestError as error:
+        call.gate.note_refusal(who, address, error, wanted.wishes)
         raise wanted.placed(error) from error
+    except ForbiddenError as error:
+        call.gate.note_refusal(who, address, error, wanted.wishes)
+        raise
     receipts = [_receipt(call, wish, one) for wish, one in zip(wishes, accepted, strict=True)]
     return Receipts(requests=tuple(receipts), notes=checked.notes).model_dump(mode="json")
 

@@ -70,7 +70,7 @@ class Outcome:
 def check_known(visit: Visit) -> None:
     """Raises ForbiddenError if somebody has to log in before anything else."""
     who = visit.caller.who
-    if not who.owner and not _gate(visit).may(who, Right.REQUEST):
+    if not who.owner and not _gate(visit).may_some(who, Right.REQUEST):
         raise ForbiddenError("Log in to request tests.", login=True)
 
 

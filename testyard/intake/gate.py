@@ -13,9 +13,16 @@ from secrets import randbelow
 from sqlalchemy import Engine
 
 from testyard.adapters.outside import Outside
-from testyard.errors import OutsideError, RefusedAddressError, RequestError, SettingsError, TestyardError
+from testyard.errors import (
+    ForbiddenError,
+    OutsideError,
+    RefusedAddressError,
+    RequestError,
+    SettingsError,
+    TestyardError,
+)
 from testyard.index import index_errors
-from testyard.intake.audit import refusal_buckets
+from testyard.intake.audit import Action, record_refusal, refusal_buckets
 from testyard.intake.identity import Identity
 from testyard.intake.launchpad import LaunchpadKnowledge
 from testyard.intake.policy import Knowledge, Policy, Question, Right, check_scope, default_policy
@@ -32,6 +39,8 @@ log = logging.getLogger(__name__)
 
 #: Contexts whose results decide about migration.
 _MIGRATION = ("ubuntu", "huge")
+#: Letters of what the audit log says of a refusal.
+_LONGEST = 500
 #: One of so many requests also removes the buckets that are full again.
 _TIDY_EACH = 500
 #: Seconds for the name of a repository's host.
@@ -81,6 +90,30 @@ class Gate:
         except TestyardError:  # what cannot be found out now gives no right
             return False
         return True
+
+    def may_some(self, who: Identity, right: Right) -> bool:
+        """True if there is perhaps a package, context or release with which they may."""
+        try:
+            self.policy().check(who, Question(right, anything=True), self.knowledge)
+        except ForbiddenError:
+            return False
+        except TestyardError:  # who knows; they are told when they ask for something
+            return True
+        return True
+
+    def note_refusal(
+        self, who: Identity, address: str, error: TestyardError, wishes: Sequence[Wish] = ()
+    ) -> None:
+        """Write into the audit log what was refused; of what is private only that something was."""
+        if isinstance(error, ForbiddenError) and error.login:  # they may come back and be known
+            return
+        private = any(wish.parameters.get(key) for wish in wishes for key in ("swiftuser", "readable-by"))
+        details: dict[str, str] = {}
+        if not private:
+            packages = " ".join(dict.fromkeys(wish.package for wish in wishes))
+            details = {"package": packages[:_LONGEST], "reason": error.brief[:_LONGEST]}
+        with index_errors(), self.memory.begin() as memory:
+            record_refusal(memory, Action.REFUSED, who, address=address, **details)
 
     def allow(self, wishes: Sequence[Wish], who: Identity) -> None:
         """Raises ForbiddenError if they may not ask for one of these, RequestError for one that is none."""

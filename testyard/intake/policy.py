@@ -60,13 +60,17 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Question:
-    """What somebody wants to do. Where ``package`` is empty it is about no package in particular."""
+    """What somebody wants to do. Where ``package`` is empty it is about no package in particular.
+
+    ``anything`` asks whether there is something that they may do it with.
+    """
 
     right: Right
     package: str = ""
     context: str = ""
     release: str = ""
     triggers: tuple[str, ...] = ()
+    anything: bool = False
 
     def __str__(self) -> str:
         deed = _DEEDS[self.right]
@@ -88,6 +92,8 @@ class Rule:
 
     def about(self, question: Question) -> bool:
         """True if it speaks of this, whoever asks."""
+        if question.anything and self.allows:
+            return question.right in self.rights
         return (
             question.right in self.rights
             and _fits(question.package, self.packages)

@@ -40,6 +40,7 @@ class Served:
     url: str = ""
     asked: list[str] = field(default_factory=list)
     failing: str = ""
+    tags: bool = False
 
     def count(self, part: str) -> int:
         return sum(part in line for line in self.asked)
@@ -59,8 +60,19 @@ def serve() -> Iterator[Callable[[Path], Served]]:
                     self.send_error(500)
                 elif self.path.startswith("/private/") and self.headers["Authorization"] != expected:
                     self.send_error(401)
+                elif served.tags and self.path.endswith("InRelease"):
+                    self._tagged(Path(self.translate_path(self.path)))
                 else:
                     super().do_GET()
+
+            def _tagged(self, path: Path) -> None:
+                content = path.read_bytes() if path.is_file() else None
+                tag = f'"{hashlib.sha256(content or b"").hexdigest()}"'
+                same = self.headers["If-None-Match"] == tag
+                self.send_response(404 if content is None else 304 if same else 200)
+                self.send_header("ETag", tag)
+                self.end_headers()
+                self.wfile.write(b"" if same else content or b"")
 
             def log_request(self, code: Any = "-", size: Any = "-") -> None:
                 served.asked.append(f"{int(code)} {self.path}")
@@ -240,12 +252,14 @@ def test_all_forms_of_an_index(
     )
 
 
+@pytest.mark.parametrize("tags", [False, True], ids=["Last-Modified", "ETag"])
 def test_it_is_asked_for_only_what_is_new(
-    archive: Archive, serve: Callable[[Path], Served], tmp_path: Path, clock: Clock
+    archive: Archive, serve: Callable[[Path], Served], tmp_path: Path, clock: Clock, tags: bool
 ) -> None:
     archive.publish("gzip/1")
     archive.publish("gzip/2", suite="noble-proposed")
     served = serve(tmp_path / "www")
+    served.tags = tags
     published = Published(settings(served), clock)
     for _ in range(3):
         looked_up(published, request("gzip", triggers=["gzip/2"]), "noble")

@@ -13,7 +13,8 @@ from sqlalchemy import Engine
 
 from testyard.admission import Rates, SourceArchive
 from testyard.errors import ForbiddenError, LimitError, RequestError, SettingsError
-from testyard.intake import ANONYMOUS, Identity, Scope, create_intake, intake_engine
+from testyard.intake import ANONYMOUS, Identity, Scope, audit, create_intake, intake_engine
+from testyard.intake.audit import Action
 from testyard.intake.gate import Gate
 from testyard.intake.policy import Right
 from testyard.intake.submit import Wish
@@ -219,3 +220,27 @@ def test_a_folder_that_cannot_be_used_is_told(settings: Settings, memory: Engine
     intake = settings.intake.model_copy(update={"archives_cache": tmp_path / "file" / "cache"})
     with pytest.raises(SettingsError, match=r"intake\.archives_cache: .*Not a directory"):
         Gate.of(settings.model_copy(update={"intake": intake}), memory)
+
+
+def test_who_may_some_of_it(settings: Settings, memory: Engine, tmp_path: Path) -> None:
+    text = '[[rule]]\nwho = "github/mallory"\nmay_not = "request"\npackages = "gzip"\n'
+    text += '[[rule]]\nwho = "*"\nmay = "request"\npackages = "ty-*"\n'
+    gate = with_policy(settings, memory, tmp_path, text)
+    for who in (ANONYMOUS, JANE, Identity("github/mallory", "mallory")):
+        assert gate.may_some(who, Right.REQUEST)
+        assert not gate.may(who, Right.REQUEST)
+        assert not gate.may_some(who, Right.CANCEL)
+    assert with_policy(settings, memory, tmp_path, "").may_some(OPERATOR, Right.ADMIN)
+    assert not with_policy(settings, memory, tmp_path, "").may_some(JANE, Right.REQUEST)
+
+
+def test_refusals_are_noted_without_what_is_private(gate: Gate, memory: Engine) -> None:
+    error = RequestError("triggers", "no such thing in hidden")
+    gate.note_refusal(JANE, "192.0.2.1", error, [wish("hidden", readable_by="jane"), wish()])
+    gate.note_refusal(JANE, "192.0.2.1", error, [wish("gzip"), wish("gzip"), wish("dash")])
+    gate.note_refusal(ANONYMOUS, "192.0.2.1", ForbiddenError("log in", login=True))
+    with memory.connect() as connection:
+        (_, newest), (_, private) = audit.deeds(connection)
+    assert newest.details == {"package": "gzip dash", "reason": "triggers: no such thing in hidden"}
+    assert (newest.owner, newest.action, newest.address) == (JANE.owner, Action.REFUSED, "192.0.2.1")
+    assert private.details == {}
