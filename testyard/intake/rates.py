@@ -10,13 +10,15 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import IPv6Address, ip_address
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, delete, select
+from sqlalchemy import ColumnElement, Connection, Executable, Float, bindparam, case, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from testyard.admission import Rates
 from testyard.errors import LimitError
-from testyard.index.engine import insert_for
 from testyard.intake.schema import bucket
 
 #: Leading bits of an IPv6 address that one customer has: whoever has one address has 2^64 of them.
@@ -79,33 +81,47 @@ def forget_full(connection: Connection, sizes: Sequence[Bucket], now: float | No
 
 
 def _taken(connection: Connection, one: Bucket, cost: float, now: float) -> bool:
-    left = _left(one, now)
-    query = (
-        insert_for(connection.dialect)(bucket)
-        .values(key=one.key, left=one.size - cost, updated=now)
+    values = {
+        "bucket_key": one.key, "bucket_size": one.size, "rate": one.per_second, "bucket_now": now,
+        "cost": cost, "need": min(cost, one.size), "rest": one.size - cost,
+    }  # fmt: skip
+    return connection.execute(_take_one(connection.dialect.name), values).first() is not None
+
+
+@cache
+def _take_one(dialect: str) -> Executable:
+    """The one statement; to build it costs more than to execute it."""
+    now = bindparam("bucket_now", type_=Float)
+    left = _left(bindparam("bucket_size", type_=Float), bindparam("rate", type_=Float), now)
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement: Executable = (
+        insert(bucket)
+        .values(key=bindparam("bucket_key"), left=bindparam("rest", type_=Float), updated=now)
         .on_conflict_do_update(
             index_elements=[bucket.c.key],
             # the clocks of two machines differ: time never goes back
             set_={
-                "left": left - cost,
+                "left": left - bindparam("cost", type_=Float),
                 "updated": case((bucket.c.updated < now, now), else_=bucket.c.updated),
             },
-            where=left >= min(cost, one.size),
+            where=left >= bindparam("need", type_=Float),
         )
         .returning(bucket.c.key)
     )
-    return connection.execute(query).first() is not None
+    return statement
 
 
-def _left(one: Bucket, now: float) -> ColumnElement[float]:
-    """What is in it now."""
+def _left(size: Any, rate: Any, now: Any) -> ColumnElement[float]:
+    """What is in a bucket now."""
     since = case((bucket.c.updated < now, now - bucket.c.updated), else_=0.0)
-    grown = bucket.c.left + since * one.per_second
-    return case((grown > one.size, one.size), else_=grown)
+    grown = bucket.c.left + since * rate
+    return case((grown > size, size), else_=grown)
 
 
 def _wait(connection: Connection, one: Bucket, cost: float, now: float) -> float:
-    left = connection.execute(select(_left(one, now)).where(bucket.c.key == one.key)).scalar_one_or_none()
+    left = connection.execute(
+        select(_left(one.size, one.per_second, now)).where(bucket.c.key == one.key)
+    ).scalar_one_or_none()
     missing = min(cost, one.size) - (one.size if left is None else left)
     return max(missing / one.per_second, 1.0)
 
