@@ -116,3 +116,4 @@ def _app_of(module: str) -> Handler:
 index = _app_of("functions.index.app")
 status = _app_of("functions.status.app")
 request = _app_of("functions.request.app")
+forge = _app_of("functions.forge.app")

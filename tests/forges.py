@@ -10,6 +10,7 @@ that their reference names; what it does not name is refused, so that a wrong fi
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import threading
@@ -35,6 +36,9 @@ _FORGEJO = "/api/v1"
 
 CONCLUSIONS = {"action_required", "cancelled", "failure", "neutral", "success", "skipped", "timed_out"}
 GITLAB_STATES = {"pending", "running", "success", "failed", "canceled", "skipped"}
+
+
+_FILE = re.compile(r"/api/v\d/(?:repos|projects)/(.+?)/(?:contents|repository/files)/(.+)")
 
 
 @cache
@@ -72,6 +76,8 @@ class ForgeServer:
     #: Every state that a check run has had, by its number.
     check_states: dict[int, list[str]] = field(default_factory=dict)
     pulls: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
+    #: Files by project, path and commit or branch.
+    files: dict[tuple[str, str, str], bytes] = field(default_factory=dict)
     app_tokens: list[str] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     #: Called with each call's path once it was done and before it is answered.
@@ -107,6 +113,8 @@ class ForgeServer:
             if self._refusals:
                 raise self._refusals.pop(0)
         need(bool(headers.get("User-Agent")), 403, "Request forbidden by administrative rules.")
+        if found := _FILE.fullmatch(parts.path):
+            return self._file(unquote(found[1]), unquote(found[2]), parse_qs(parts.query)["ref"][0])
         given = json.loads(body) if body else {}
         for begin, handle in ((_GITHUB, self._github), (_GITLAB, self._gitlab), (_FORGEJO, self._forgejo)):
             if parts.path.startswith(begin):
@@ -253,6 +261,11 @@ class ForgeServer:
         fields(body, {"context", "description", "state", "target_url"}, {"state"})
         need(body["state"] in ("pending", "success", "error", "failure", "warning"), 422, "state")
         return self._keep(found[1], found[2], body)
+
+    def _file(self, project: str, path: str, ref: str) -> tuple[int, Any]:
+        need((project, path, ref) in self.files, 404, "Not Found")
+        content = base64.encodebytes(self.files[project, path, ref]).decode()  # in lines, as GitHub does
+        return 200, {"type": "file", "encoding": "base64", "content": content}
 
     def _keep(self, project: str, commit: str, body: dict[str, Any]) -> tuple[int, Any]:
         need(body.get("target_url", "http://").startswith(("http://", "https://")), 422, "target_url")

@@ -125,12 +125,16 @@ class System:
 
 @contextmanager
 def running_system(
-    folder: Path, worker: Mapping[str, Any], *, releases: tuple[str, ...] = (machine_release(),)
+    folder: Path,
+    worker: Mapping[str, Any],
+    *,
+    releases: tuple[str, ...] = (machine_release(),),
+    **sections: Mapping[str, Any],
 ) -> Iterator[System]:
-    """An instance with these worker settings, running; ended and gone afterwards."""
+    """An instance with these settings of the worker and other sections, running; gone afterwards."""
     settings = {"source_dir": str(PACKAGES), "tree_dir": str(TREES), "attempts": 1, **worker}
-    topology = {"releases": releases}
-    state = LocalState.load_or_create(folder, settings={"worker": settings, "topology": topology})
+    settings = {"worker": settings, "topology": {"releases": releases}, **sections}
+    state = LocalState.load_or_create(folder, settings=settings)
     try:
         supervisor.up(state)
         yield System(state)

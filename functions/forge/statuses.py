@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from functions.asgi import Background
+from functions.asgi import Background, consuming, repeating
 from functions.forge.status_events import apply
 from functions.forge.status_sender import StatusSender
 from functions.forge.status_sweep import StatusSweep
@@ -66,13 +66,8 @@ def status_work(settings: Settings, projects: Callable[[], Projects]) -> list[Ba
     consumer = Consumer(url, SHOWN_QUEUE, on_event)
     looker = Periodic("statuses: sweep", _SWEEP_INTERVAL, sweep)
     tellers = [Periodic(f"statuses {number}", _TELL_INTERVAL, tell) for number in range(_TELLERS)]
-    events = Background("statuses: events", consumer.run, consumer.stop, lambda: consumer.problem)
     return [
-        events,
-        _background("statuses: sweep", looker),
-        *(_background("statuses", each) for each in tellers),
+        consuming("statuses: events", consumer),
+        repeating(looker),
+        *map(repeating, tellers),
     ]
-
-
-def _background(name: str, work: Periodic) -> Background:
-    return Background(name, work.run, work.stop, lambda: work.problem)

@@ -48,10 +48,13 @@ _PATIENCE = 5.0
 _TOLD = 10
 
 
-def create_app() -> WebhookApp:
-    """The ASGI app; settings come from ``TESTYARD_CONFIG`` and environment. Raises SettingsError."""
+def create_app(*, idle: float | None = None) -> WebhookApp:
+    """The ASGI app; settings come from ``TESTYARD_CONFIG`` and environment. Raises SettingsError.
+
+    ``idle``: seconds without a message after which the broker is connected to anew.
+    """
     start_logging()
-    return WebhookApp(load_webhook_settings())
+    return WebhookApp(load_webhook_settings(), idle=idle)
 
 
 @dataclass(frozen=True)
@@ -67,10 +70,12 @@ class _Asked:
 class WebhookApp:
     """ASGI: ``POST /hooks/<forge>``, ``POST /request.cgi``, ``GET /health``."""
 
-    def __init__(self, settings: WebhookSettings) -> None:
+    def __init__(self, settings: WebhookSettings, *, idle: float | None = None) -> None:
         self._projects = ProjectFile(settings.projects)
         self._proxies = frozenset(settings.trusted_proxies)
-        self._publisher = AsyncPublisher(settings.broker_url, queues=(HOOKS_QUEUE,), patience=_PATIENCE)
+        self._publisher = AsyncPublisher(
+            settings.broker_url, queues=(HOOKS_QUEUE,), patience=_PATIENCE, idle=idle
+        )
         self._room = Room(_ROOM)
         self._refusals = _Refusals(self._publisher)
 

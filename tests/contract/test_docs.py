@@ -71,6 +71,7 @@ NAMES = [
     EVENTS_EXCHANGE,
     amqp.DEAD_LETTERS,
     amqp.HOOKS_QUEUE,
+    amqp.HOOKS_LATER_QUEUE,
     amqp.INDEX_QUEUE,
     amqp.STATUS_QUEUE,
     amqp.SHOWN_QUEUE,

@@ -31,6 +31,9 @@ SHOWN_QUEUE = "testyard-shown"
 NOTIFY_QUEUE = "testyard-notify"
 #: Deliveries of hooks that were taken and not yet worked on.
 HOOKS_QUEUE = "testyard-hooks"
+#: Those whose forge could not be asked: they go back to the other queue after some seconds.
+HOOKS_LATER_QUEUE = "testyard-hooks-later"
+_LATER_MS = 15_000
 
 #: Beyond this the oldest events fall out: with the status function down for long, only the live
 #: view suffers.
@@ -273,6 +276,12 @@ def declare_topology(channel: BlockingChannel, queues: Iterable[QueueName]) -> N
             channel.queue_declare(str(queue), durable=True)
         channel.queue_declare(DEAD_LETTERS, durable=True)
         channel.queue_declare(HOOKS_QUEUE, durable=True)
+        later = {
+            "x-message-ttl": _LATER_MS,
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": HOOKS_QUEUE,
+        }
+        channel.queue_declare(HOOKS_LATER_QUEUE, durable=True, arguments=later)
         channel.queue_declare(INDEX_QUEUE, durable=True)
         channel.queue_bind(INDEX_QUEUE, COMPLETION_EXCHANGE)
         arguments = {"x-max-length-bytes": STATUS_QUEUE_BYTES}

@@ -29,7 +29,8 @@ class AsyncPublisher:
 
     ``queues`` are declared, durable, with each new connection. At most ``most`` messages are under way.
     ``patience`` is in seconds, for the connection and for each confirm. After a failure it is not tried
-    again for ``pause`` seconds: who asks meanwhile is told at once.
+    again for ``pause`` seconds: who asks meanwhile is told at once. After ``idle`` seconds without a message
+    it connects anew, for a process that stands still meanwhile.
     """
 
     def __init__(
@@ -40,12 +41,14 @@ class AsyncPublisher:
         most: int = 2000,
         patience: float = 10.0,
         pause: float = 1.0,
+        idle: float | None = None,
     ) -> None:
         self._parameters = connection_parameters(url)
         self._queues = tuple(queues)
         self._most, self._patience, self._pause = most, patience, pause
         self._line: _Line | None = None
         self._failed = -pause
+        self._idle, self._used = idle, time.time()
         self.problem = ""
 
     async def publish(
@@ -64,6 +67,7 @@ class AsyncPublisher:
         Raises NotSentError if the message surely is nowhere: the broker is away or takes nothing, or
         ``mandatory`` was asked and no queue is bound. Raises BrokerError if that is not known.
         """
+        await self._drop_idle()
         line = await self._open()
         if line.under_way >= self._most:
             raise NotSentError(f"broker: {self._most} messages wait for it already")
@@ -87,6 +91,13 @@ class AsyncPublisher:
         """Close the connection; what is under way is not known to have arrived."""
         line, self._line = self._line, None
         if line is not None:
+            await line.close()
+
+    async def _drop_idle(self) -> None:
+        used, self._used = self._used, time.time()  # the wall clock goes on while a process is frozen
+        line = self._line
+        if self._idle is not None and self._used - used > self._idle and line and not line.under_way:
+            self._line = None
             await line.close()
 
     async def _open(self) -> _Line:

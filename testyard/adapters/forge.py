@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Mapping
@@ -36,6 +37,9 @@ class Forge(Protocol):
 
     def pull_request(self, project: str, number: int) -> dict[str, Any]:
         """A pull or merge request as the forge's hook tells of it. Raises ForgeError."""
+
+    def file(self, project: str, path: str, ref: str) -> bytes | None:
+        """A file of a project at a commit or branch; None if there is none. Raises ForgeError."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,19 @@ class Calls:
         if urlsplit(place)[:2] != urlsplit(url)[:2]:  # our token is for nobody else
             raise ForgeError(f"it moved to another host ({answer.status})", lasting=True)
         return place
+
+
+def file_of(calls: Calls, address: str, headers: Mapping[str, str], ref: str) -> bytes | None:
+    """What stands in base64 in the forge's answer, which is the same for all; None if nothing is there."""
+    try:
+        found = calls.call("GET", address, headers, ref=ref)
+        return base64.b64decode(found["content"])
+    except ForgeError as error:
+        if ": status 404" in error.brief:
+            return None
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise ForgeError("the answer is no file") from error
 
 
 def _refusal(action: str, answer: Answer) -> ForgeError:

@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
-from testyard.adapters.forge import Calls
+from testyard.adapters.forge import Calls, file_of
 from testyard.adapters.github import commit_of, repository, status_state
 from testyard.errors import ForgeError
 from testyard.intake.report import Report
@@ -34,6 +35,10 @@ class ForgejoStatuses:
         if not isinstance(found, dict):
             raise ForgeError("the answer is no pull request")
         return found
+
+    def file(self, project: str, path: str, ref: str) -> bytes | None:
+        """See `testyard.adapters.forge.Forge`."""
+        return file_of(self.calls, f"{repository(project)}/contents/{quote(path)}", self._headers(), ref)
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"token {self.token}"} if self.token else {}

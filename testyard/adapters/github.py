@@ -19,7 +19,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 
-from testyard.adapters.forge import Calls
+from testyard.adapters.forge import Calls, file_of
 from testyard.errors import ForgeError
 from testyard.intake.report import Report, plain
 from testyard.intake.statuses import Shown
@@ -89,6 +89,10 @@ class GitHubStatuses:
         """See `testyard.adapters.forge.Forge`."""
         return _pull_request(self.calls, self._headers(), project, number)
 
+    def file(self, project: str, path: str, ref: str) -> bytes | None:
+        """See `testyard.adapters.forge.Forge`."""
+        return file_of(self.calls, f"{repository(project)}/contents/{quote(path)}", self._headers(), ref)
+
     def _headers(self) -> dict[str, str]:
         return {**_VERSION, "Authorization": f"Bearer {self.token}"} if self.token else _VERSION
 
@@ -117,6 +121,12 @@ class GitHubApp:
     def pull_request(self, project: str, number: int) -> dict[str, Any]:
         """See `testyard.adapters.forge.Forge`."""
         return _pull_request(self._calls, self._headers(project), project, number)
+
+    def file(self, project: str, path: str, ref: str) -> bytes | None:
+        """See `testyard.adapters.forge.Forge`."""
+        return file_of(
+            self._calls, f"{repository(project)}/contents/{quote(path)}", self._headers(project), ref
+        )
 
     def _number(self, project: str, report: Report, memo: Mapping[str, Any], *, first: bool) -> int | None:
         """The check run to change. One of an older request goes on as the newer one's if it has not ended."""

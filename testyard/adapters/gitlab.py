@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from testyard.adapters.forge import Calls
+from testyard.adapters.forge import Calls, file_of
 from testyard.adapters.github import commit_of
 from testyard.errors import ForgeError
 from testyard.intake.report import Report
@@ -52,6 +52,12 @@ class GitLabStatuses:
         if not isinstance(found, dict):
             raise ForgeError("the answer is no merge request")
         return found
+
+    def file(self, project: str, path: str, ref: str) -> bytes | None:
+        """See `testyard.adapters.forge.Forge`."""
+        return file_of(
+            self.calls, f"{_project(project)}/repository/files/{quote(path, safe='')}", self._headers(), ref
+        )
 
     def _headers(self) -> dict[str, str]:
         return {"PRIVATE-TOKEN": self.token} if self.token else {}

@@ -35,6 +35,7 @@ ROUTES = (
     Route("webhook", "{ path_beg /hooks/ }"),
     # a hook that was set up for autopkgtest-cloud; a person's confirmation has no such header
     Route("webhook", "{ path /request.cgi } { method POST } { req.hdr(X-GitHub-Event) -m found }"),
+    Route("webhook", "{ path /request.cgi } { method POST } { req.hdr(X-Gitlab-Event) -m found }"),
     Route("request", "{ path /request /request.cgi /login /logout /tokens }"),
     Route("request", "{ path_beg /request/ /login/ /tokens/ /api/v1/retry/ }"),
     Route("request", "{ path_beg /api/v1/ } !{ method GET HEAD OPTIONS }"),

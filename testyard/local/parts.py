@@ -44,6 +44,8 @@ def all_parts(state: LocalState) -> tuple[Part, ...]:
         _web_part(state, "index", "functions.index.app", stage=1),
         _web_part(state, "status", "functions.status.app", stage=1),
         _web_part(state, "request", "functions.request.app", stage=1),
+        _web_part(state, "webhook", "functions.webhook.app", stage=1),
+        _web_part(state, "forge", "functions.forge.app", stage=1),
         _web_part(state, "web", "web.app", stage=1, port="site"),
         Part(
             "worker",

@@ -25,6 +25,8 @@ PORT_NAMES = (
     "index",
     "status",
     "request",
+    "webhook",
+    "forge",
     "site",
     "web",
     "worker",

@@ -57,7 +57,8 @@ def test_supervisord_keeps_every_part(state: LocalState) -> None:
         assert program["autorestart"] == "true"
         assert program["killasgroup"] == "true"
     names = [part.name for part in all_parts(state)]
-    assert names == ["broker", "store", "index", "status", "request", "web", "worker", "front"]
+    functions = ["index", "status", "request", "webhook", "forge"]
+    assert names == ["broker", "store", *functions, "web", "worker", "front"]
     assert ("user" in parser["supervisord"]) == (os.geteuid() == 0)
 
 
