@@ -8,7 +8,7 @@ import logging
 from sqlalchemy import Engine
 from starlette.applications import Starlette
 
-from functions.asgi import Background, function_app, start_logging
+from functions.asgi import consuming, function_app, repeating, start_logging
 from functions.notify.news import body_of, news_of
 from functions.notify.rules import Rules, read_rules
 from functions.notify.tell import NotToldError, tell
@@ -122,9 +122,4 @@ def create_app() -> Starlette:
     consumer = Consumer(settings.broker.url.get_secret_value(), NOTIFY_QUEUE, on_completion)
     tellers = [Periodic("notifications", _TELL_INTERVAL, tell_all) for _ in range(_TELLERS)]
     tidier = Periodic("tidy", _TIDY_INTERVAL, tidy)
-    events = Background("completions", consumer.run, consumer.stop, lambda: consumer.problem)
-    return function_app([events, *(_background(each) for each in (*tellers, tidier))])
-
-
-def _background(work: Periodic) -> Background:
-    return Background("notifications", work.run, work.stop, lambda: work.problem)
+    return function_app([consuming("completions", consumer), *map(repeating, (*tellers, tidier))])

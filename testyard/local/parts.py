@@ -46,6 +46,7 @@ def all_parts(state: LocalState) -> tuple[Part, ...]:
         _web_part(state, "request", "functions.request.app", stage=1),
         _web_part(state, "webhook", "functions.webhook.app", stage=1),
         _web_part(state, "forge", "functions.forge.app", stage=1),
+        *_notify_part(state),
         _web_part(state, "web", "web.app", stage=1, port="site"),
         Part(
             "worker",
@@ -64,6 +65,12 @@ def all_parts(state: LocalState) -> tuple[Part, ...]:
             stop_seconds=5,
         ),
     )
+
+
+def _notify_part(state: LocalState) -> tuple[Part, ...]:
+    """The notify function, if somebody is to be told: 80 MB for nothing otherwise."""
+    wanted = state.settings.get("notify", {}).get("rules")
+    return (_web_part(state, "notify", "functions.notify.app", stage=1),) if wanted else ()
 
 
 def _store_argv(state: LocalState) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ PORT_NAMES = (
     "request",
     "webhook",
     "forge",
+    "notify",
     "site",
     "web",
     "worker",

@@ -62,6 +62,12 @@ def test_supervisord_keeps_every_part(state: LocalState) -> None:
     assert ("user" in parser["supervisord"]) == (os.geteuid() == 0)
 
 
+def test_somebody_is_told_of_runs_if_the_settings_say_whom(tmp_path: Path) -> None:
+    state = LocalState.load_or_create(tmp_path / "state", settings={"notify": {"rules": "/etc/rules.toml"}})
+    (part,) = (part for part in all_parts(state) if part.name == "notify")
+    assert "functions.notify.app:create_app" in part.argv
+
+
 def test_no_secret_where_others_can_read_it(state: LocalState) -> None:
     places = [render_supervisor(state), render_config(state), str(node_environment(state))]
     places += [argument for part in all_parts(state) for argument in part.argv]
