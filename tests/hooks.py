@@ -362,13 +362,15 @@ class Served:
 
 
 @contextmanager
-def served_webhook(folder: Path, broker: str, projects: Path) -> Iterator[Served]:
-    """A process of its own; ended afterwards."""
+def served_webhook(
+    folder: Path, broker: str, projects: Path, *, app: str = "functions.webhook.app:create_app"
+) -> Iterator[Served]:
+    """A process of its own; ended afterwards. ``app`` may be another one, to compare with."""
     port = free_ports(1)[0]
     log = folder / "webhook.log"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("TESTYARD_")}
     environment |= {"TESTYARD_BROKER__URL": broker, "TESTYARD_INTAKE__PROJECTS": str(projects)}
-    command = [sys.executable, "-P", "-m", "uvicorn", "functions.webhook.app:create_app", "--factory"]
+    command = [sys.executable, "-P", "-m", "uvicorn", app, "--factory"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--no-access-log", "--loop", "uvloop"]
     begin = time.monotonic()
     with log.open("wb") as output:
