@@ -6,6 +6,8 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from sqlalchemy import Engine
@@ -51,6 +53,13 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(SkipsFail())
     logging.getLogger("pika").setLevel(logging.CRITICAL)  # its retries would bury a failure's report
     logging.getLogger("swiftclient").setLevel(logging.CRITICAL)
+
+
+@pytest.fixture
+def lasting() -> Iterator[Path]:
+    """A folder that tests without a testbed can write to, too: each has a /tmp of its own."""
+    with TemporaryDirectory(dir="/var/tmp") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

@@ -18,8 +18,8 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         yield running
 
 
-def test_a_temporary_failure_is_tried_again(system: System, tmp_path: Path) -> None:
-    count = tmp_path / "count"
+def test_a_temporary_failure_is_tried_again(system: System, lasting: Path) -> None:
+    count = lasting / "count"
     request_id = system.request("ty-moody", "--env", f"TY_COUNT={count}")
     system.wait(lambda: system.get(f"/runs/{request_id}.json").is_success, seconds=60, what="a result")
     (run,) = system.get(f"/runs/{request_id}.json").json()["runs"]

@@ -107,9 +107,9 @@ def test_drain_resume_and_reload(two_hosts: Yard) -> None:
     assert "no host third" in command(yard, "worker", "drain", name, "third", code=2)
 
 
-def test_another_attempt_is_made_on_another_host(two_hosts: Yard, tmp_path: Path) -> None:
+def test_another_attempt_is_made_on_another_host(two_hosts: Yard, lasting: Path) -> None:
     yard = two_hosts
-    yard.publish(body_of("ty-moody", env=[f"TY_COUNT={tmp_path / 'count'}"]))
+    yard.publish(body_of("ty-moody", env=[f"TY_COUNT={lasting / 'count'}"]))
     worker = yard.worker()
     yard.wait(lambda: len(yard.completions()) == 1, "it is done", seconds=60)
     yard.drain(worker)
@@ -118,12 +118,12 @@ def test_another_attempt_is_made_on_another_host(two_hosts: Yard, tmp_path: Path
     assert "(host two, rule testbed)" in yard.log
 
 
-def test_two_attempts_do_not_wait_for_each_others_slot(two_hosts: Yard, tmp_path: Path) -> None:
+def test_two_attempts_do_not_wait_for_each_others_slot(two_hosts: Yard, lasting: Path) -> None:
     yard = two_hosts
     yard.hosts = [{"name": name, "testbed": "null"} for name in ("one", "two")]
     yard.settings["worker"]["retry_pause"] = 2
     for number in range(2):
-        yard.publish(body_of("ty-moody", env=[f"TY_COUNT={tmp_path / str(number)}"]))
+        yard.publish(body_of("ty-moody", env=[f"TY_COUNT={lasting / str(number)}"]))
     worker = yard.worker()
     yard.wait(lambda: len(yard.completions()) == 2, "both are done", seconds=90)
     yard.drain(worker)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import pwd
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,12 +52,13 @@ class NullTestbed:
         box = workspace.out.parent
         (box / "tmp").mkdir(parents=True)
         local = self.source_dir / command.package if self.source_dir else None
+        local = local if local and local.is_dir() else None
         argv = [
-            *_own_processes(),
+            *_in_namespaces([workspace.folder, *([local] if local else [])]),
             "autopkgtest",
             f"--output-dir={workspace.out}",
             *command.options,
-            *source_arguments(command, local if local and local.is_dir() else None),
+            *source_arguments(command, local),
             "--",
             "null",
         ]
@@ -90,20 +91,40 @@ def _remove(folder: Path) -> None:
         process.run(["rm", "-rf", "--one-file-system", "--", str(folder)])
 
 
-def _own_processes() -> list[str]:
-    """A PID namespace for the run: when the worker dies, all of the run dies with it."""
+def _in_namespaces(visible: Sequence[Path]) -> list[str]:
+    """Namespaces for the run: when the worker dies, all of the run dies with it."""
     unshare = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    if os.geteuid() != 0:
-        unshare[1:1] = ["--user", "--map-current-user"]
-    return ["setpriv", "--pdeathsig", "KILL", *unshare, *_first_process()]
-
-
-def _first_process() -> list[str]:
-    """Waits for autopkgtest and tells how it ended: unshare 2.38 ends with 1 if what it waits for is killed.
-
-    autopkgtest reads the account's profile, which is its owner's and no part of a test. Seen: pyenv's
-    took a lock there; a run that was killed meanwhile left it, and each later one waited 60 s.
-    """
+    become: list[str] = []
+    if os.geteuid() != 0:  # root for the mounts, then again who it was
+        unshare[1:1] = ["--user", "--map-root-user"]
+        become = ["unshare", "--user", f"--map-user={os.geteuid()}", f"--map-group={os.getegid()}", "--"]
+    folders = [str(path) for path in visible if path.is_relative_to("/tmp")]  # noqa: S108
     profile = Path(pwd.getpwuid(os.geteuid()).pw_dir) / ".profile"
-    without = 'mount --bind /dev/null "$0" && ' if profile.is_file() else ""
-    return ["sh", "-c", f'{without}{{ "$@"; exit $?; }}', str(profile)]
+    first = ["sh", "-c", _FIRST_PROCESS, "sh", str(profile), str(len(folders)), *folders]
+    return ["setpriv", "--pdeathsig", "KILL", *unshare, *first, *become]
+
+
+#: Makes the mounts, waits for autopkgtest and tells how it ended: unshare 2.38 ends with 1 if what it waits
+#: for is killed. Arguments: the profile, how many folders stay to be seen, these, the command.
+#:
+#: * The account's profile is its owner's and no part of a test, but autopkgtest reads it. Seen: pyenv's took
+#:   a lock there; a run that was killed meanwhile left it, and each later one waited 60 s.
+#: * autopkgtest 5.28 has one name for all runs, /tmp/autopkgtest_script_pid. Seen, in one of 150 runs beside
+#:   others: two made it at once, and one hung until its time was up. So each run has a /tmp of its own.
+_FIRST_PROCESS = """
+set -e
+if [ -f "$1" ]; then mount --bind /dev/null "$1"; fi
+count=$2
+shift 2
+mkdir -m 1777 "$TMPDIR/own"
+while [ "$count" -gt 0 ]; do
+    mkdir -p "$TMPDIR/own/${1#/tmp/}"
+    mount --rbind "$1" "$TMPDIR/own/${1#/tmp/}"
+    count=$((count - 1))
+    shift
+done
+mount --rbind "$TMPDIR/own" /tmp
+set +e
+"$@"
+exit $?
+"""
