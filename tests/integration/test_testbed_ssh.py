@@ -144,7 +144,7 @@ def test_what_a_dead_worker_left_is_ended_before_the_next_run(far: Far) -> None:
     # it has begun once nsenter has become a parent
     while not psutil.Process(left.pid).children():
         time.sleep(0.01)
-    prepared(far.testbed(slots=2))  # others may run there
+    prepared(far.testbed(reset=("true",)))  # the program does it
     assert left.poll() is None
     prepared(far.testbed())
     assert left.wait(10) != 0

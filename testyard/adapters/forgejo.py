@@ -9,8 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from testyard.adapters.forge import Calls, file_of
-from testyard.adapters.github import commit_of, repository, status_state
-from testyard.errors import ForgeError
+from testyard.adapters.github import pull_request_of, repository, show_status
 from testyard.intake.report import Report
 
 
@@ -23,18 +22,12 @@ class ForgejoStatuses:
 
     def show(self, project: str, report: Report, memo: Mapping[str, Any], *, first: bool) -> dict[str, Any]:
         """See `testyard.adapters.forge.Forge`."""
-        body = {"state": status_state(report.shown), "context": report.context, "description": report.title}
-        if report.url:
-            body["target_url"] = report.url
-        self.calls.call("POST", f"{repository(project)}/statuses/{commit_of(report)}", self._headers(), body)
+        show_status(self.calls, self._headers(), project, report)
         return {}
 
     def pull_request(self, project: str, number: int) -> dict[str, Any]:
         """See `testyard.adapters.forge.Forge`."""
-        found = self.calls.call("GET", f"{repository(project)}/pulls/{number}", self._headers())
-        if not isinstance(found, dict):
-            raise ForgeError("the answer is no pull request")
-        return found
+        return pull_request_of(self.calls, self._headers(), project, number)
 
     def file(self, project: str, path: str, ref: str) -> bytes | None:
         """See `testyard.adapters.forge.Forge`."""

@@ -65,9 +65,17 @@ def commit_of(report: Report) -> str:
     return report.commit
 
 
-def status_state(shown: Shown) -> str:
-    """GitHub's states, which Forgejo and Gitea have too: failure is the package's, error is not."""
+def _state(shown: Shown) -> str:
+    # GitHub's states, which Forgejo and Gitea have too: failure is the package's, error is not.
     return _STATE.get(shown, "failure" if shown is Shown.FAIL else "error")
+
+
+def show_status(calls: Calls, headers: Mapping[str, str], project: str, report: Report) -> None:
+    """Tell of a commit as GitHub is told, and Forgejo and Gitea too. Raises ForgeError."""
+    body = {"state": _state(report.shown), "context": report.context, "description": report.title}
+    if report.url:
+        body["target_url"] = report.url
+    calls.call("POST", f"{repository(project)}/statuses/{commit_of(report)}", headers, body)
 
 
 @dataclass(frozen=True)
@@ -79,15 +87,12 @@ class GitHubStatuses:
 
     def show(self, project: str, report: Report, memo: Mapping[str, Any], *, first: bool) -> dict[str, Any]:
         """See `testyard.adapters.forge.Forge`."""
-        body = {"state": status_state(report.shown), "context": report.context, "description": report.title}
-        if report.url:
-            body["target_url"] = report.url
-        self.calls.call("POST", f"{repository(project)}/statuses/{commit_of(report)}", self._headers(), body)
+        show_status(self.calls, self._headers(), project, report)
         return {}
 
     def pull_request(self, project: str, number: int) -> dict[str, Any]:
         """See `testyard.adapters.forge.Forge`."""
-        return _pull_request(self.calls, self._headers(), project, number)
+        return pull_request_of(self.calls, self._headers(), project, number)
 
     def file(self, project: str, path: str, ref: str) -> bytes | None:
         """See `testyard.adapters.forge.Forge`."""
@@ -120,7 +125,7 @@ class GitHubApp:
 
     def pull_request(self, project: str, number: int) -> dict[str, Any]:
         """See `testyard.adapters.forge.Forge`."""
-        return _pull_request(self._calls, self._headers(project), project, number)
+        return pull_request_of(self._calls, self._headers(project), project, number)
 
     def file(self, project: str, path: str, ref: str) -> bytes | None:
         """See `testyard.adapters.forge.Forge`."""
@@ -230,7 +235,8 @@ def _cut(summary: str) -> str:
     return summary[: max(summary.rfind("\n", 0, _LONGEST_SUMMARY), 0)]
 
 
-def _pull_request(calls: Calls, headers: Mapping[str, str], project: str, number: int) -> dict[str, Any]:
+def pull_request_of(calls: Calls, headers: Mapping[str, str], project: str, number: int) -> dict[str, Any]:
+    """A pull request as these forges describe it. Raises ForgeError."""
     pull = calls.call("GET", f"{repository(project)}/pulls/{number}", headers)
     if not isinstance(pull, dict):
         raise ForgeError("the answer is no pull request")

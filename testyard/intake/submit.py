@@ -119,14 +119,8 @@ class Door:
             _one_after_the_other(memory, all_asked)
             call = _sort_out(memory, index, all_asked, who)
             _write_down(memory, call.new.values(), who)
-            audit.record_all(
-                memory,
-                [
-                    _deed(one, *pair, address)
-                    for pair in zip(all_asked, call.answers, strict=True)
-                    for one in (who,)
-                ],
-            )
+            pairs = zip(all_asked, call.answers, strict=True)
+            audit.record_all(memory, [_deed(who, *pair, address) for pair in pairs])
             unsent = _unsent(memory, call)
         self._send(call, unsent, who, address)
         return tuple(call.answers)

@@ -123,7 +123,7 @@ class SshTestbed:
                     f"host {self.host.name} has {word} {found}, the test is for {wanted}",
                     resolution=f'Set {word}s = ["{found}"] for this host in worker.hosts.',
                 )
-        if not self.host.reset and self.host.slots == 1:
+        if not self.host.reset:
             self._sweep(_MARK, "all")
 
     def start(self, workspace: Workspace, command: Command, cancelled: Callable[[], bool]) -> Process:
