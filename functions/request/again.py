@@ -32,7 +32,7 @@ def again_routes() -> list[BaseRoute]:
 def _link(visit: Visit) -> Response:
     check_known(visit)
     reference = visit.request.path_params["reference"]
-    if visit.caller.who.token and not may_submit_by_get(visit):
+    if visit.caller.by_token and not may_submit_by_get(visit):
         return by_post_only(visit)
     wish, wanted = _wish(visit, reference)
     asked = looked_through(visit, wanted, lambda: (wish,))
@@ -43,7 +43,7 @@ def _link(visit: Visit) -> Response:
 
 def _button(visit: Visit) -> Response:
     check_known(visit)
-    if not visit.caller.who.token:
+    if not visit.caller.by_token:
         visit.check_form()
     wish, wanted = _wish(visit, visit.one("run"))
     wish = replace(wish, force=visit.one("force") == "1")

@@ -48,19 +48,19 @@ def submit(visit: Visit, wanted: Wanted, asked: Ready) -> Response:
 
 def may_submit_by_get(visit: Visit) -> bool:
     """True for the holder of a token, if the settings let them."""
-    return bool(visit.caller.who.token) and visit.settings.intake.get_submits == "token"
+    return visit.caller.by_token and visit.settings.intake.get_submits == "token"
 
 
 def _cgi(visit: Visit) -> Response:
     check_known(visit)
     wanted = Wanted.of(visit)
     if visit.posted:
-        if not visit.caller.who.token:
+        if not visit.caller.by_token:
             visit.check_form()
         return submit(visit, wanted, ready(visit, wanted, triggers=False))
     if may_submit_by_get(visit):
         return submit(visit, wanted, ready(visit, wanted, triggers=True))
-    if visit.caller.who.token:
+    if visit.caller.by_token:
         return by_post_only(visit)
     return confirm(visit, wanted, ready(visit, wanted, triggers=True))
 
@@ -69,7 +69,7 @@ def _form(visit: Visit) -> Response:
     check_known(visit)
     if not visit.posted:
         return _form_page(visit, Wanted.of(visit))
-    if not visit.caller.who.token:
+    if not visit.caller.by_token:
         visit.check_form()
     wanted = Wanted.of(visit)
     try:

@@ -64,6 +64,11 @@ def _person(visit: Visit) -> Identity:
     found = visit.caller
     if not found.cookie:
         raise ForbiddenError("Log in to see your tokens.", login=not found.who.owner)
+    if found.who.token:
+        raise ForbiddenError(
+            "You have logged in with a token, which neither makes nor revokes others.",
+            resolution="Log in at a place that knows you. Operators: testyard token.",
+        )
     return found.who
 
 

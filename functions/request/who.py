@@ -26,6 +26,11 @@ class Caller:
     who: Identity
     cookie: str = ""
 
+    @property
+    def by_token(self) -> bool:
+        """True if the call itself brought a token, which no page of a stranger's can have it do."""
+        return bool(self.who.token) and not self.cookie
+
     @classmethod
     def nobody(cls) -> Caller:
         """Somebody who was not recognised."""

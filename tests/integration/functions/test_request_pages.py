@@ -349,6 +349,24 @@ def test_a_token_logs_a_browser_in_for_what_it_may_and_as_long_as_it_lasts(desk:
         assert browser.get("/request").status_code == 403
 
 
+def test_who_has_logged_in_with_a_token_is_a_person_all_the_same(desk: Desk) -> None:
+    text = desk.token("github/jane")["Authorization"].removeprefix("Bearer ")
+    words = {"package": "gzip", "release": "noble", "arch": "amd64", "trigger": "gzip/1"}
+    with desk.visitor() as browser:
+        browser.post("/login/token", data={"token": text})
+        # a link or a form on a stranger's page does nothing in their name
+        asked = browser.get("/request.cgi", params=words)
+        assert (asked.status_code, "Send this request?" in asked.text, desk.queued()) == (200, True, [])
+        for address in ("/request", "/request.cgi"):
+            assert browser.post(address, data=words).status_code == 403
+        # a token makes no other: it would outlive the first
+        for answer in (browser.get("/tokens"), browser.post("/tokens", data={"name": "more"})):
+            assert (answer.status_code, "neither makes nor revokes" in answer.text) == (403, True)
+        assert desk.queued() == []
+        sent = browser.post("/request.cgi", data={"csrf": form_token(asked.text), **words})
+        assert (sent.status_code, len(desk.queued())) == (200, 1)
+
+
 def test_another_site_logs_nobody_in(desk: Desk) -> None:
     text = desk.token()["Authorization"].removeprefix("Bearer ")
     with desk.visitor() as browser:
