@@ -238,7 +238,9 @@ def test_a_key_makes_a_call_safe_to_repeat(yard: Api, bot: dict[str, str], broke
     other = ask(yard, yard.token("operator/other"), forced, Idempotency_Key="a")
     assert ids(other) != ids(first)
     assert len(bodies(broker)) == 2
-    for key in ("", "x" * 256, "\x7f"):
+    quoted = ask(yard, bot, forced, Idempotency_Key='"a"')
+    assert ids(quoted) == ids(first)
+    for key in ("", "x" * 256, "\x7f", "a b", '"', '"a"b', "a\t"):
         problem(ask(yard, bot, ASK, Idempotency_Key=key), 422, "invalid")
 
 

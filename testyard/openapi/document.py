@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 import testyard
+from testyard.intake.answers import KEY_PATTERN, LONGEST_KEY
 from testyard.openapi.models import (
     MOST_REQUESTS,
     Ask,
@@ -53,7 +54,7 @@ _KEY = {
     "in": "header",
     "required": False,
     "description": "a text that is new for each call: the same call again gets the answer that was given",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[A-Za-z0-9._:-]+$"},
+    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": KEY_PATTERN},
 }
 
 
