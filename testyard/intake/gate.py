@@ -12,7 +12,8 @@ from secrets import randbelow
 
 from sqlalchemy import Engine
 
-from testyard.adapters.outside import Outside
+from testyard.adapters.names import RememberedNames
+from testyard.adapters.outside import Outside, resolve
 from testyard.errors import (
     ForbiddenError,
     OutsideError,
@@ -69,7 +70,9 @@ class Gate:
     @classmethod
     def of(cls, settings: Settings, memory: Engine) -> Gate:
         """One for each process. Raises SettingsError if the policy cannot be read."""
-        outside = Outside(inside=settings.intake.inside, seconds=_NAME_SECONDS)
+        # a name server's answer takes longer than all else that a request costs
+        names = RememberedNames(resolve)
+        outside = Outside(inside=settings.intake.inside, seconds=_NAME_SECONDS, resolve=names)
         knowledge = LaunchpadKnowledge(settings.intake.launchpad, memory)
         return cls(settings, memory, _policy(settings.intake), outside, knowledge, Published(settings))
 
