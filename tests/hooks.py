@@ -51,6 +51,11 @@ class Hook:
         }
 
 
+def signed_headers(event: str, delivery: str, body: bytes) -> dict[str, str]:
+    """What GitHub sends with a body."""
+    return {"Content-Type": "application/json", **_github(event, delivery, body, SECRET)}
+
+
 def _github(event: str, delivery: str, body: bytes, secret: str) -> dict[str, str]:
     return {
         "User-Agent": "GitHub-Hookshot/044aadd",
@@ -347,7 +352,7 @@ def projects_file(folder: Path, text: str = "") -> Path:
 
 @dataclass(frozen=True)
 class Served:
-    """The webhook function, as it is served."""
+    """A function, as it is served."""
 
     url: str
     pid: int
@@ -362,20 +367,25 @@ class Served:
 
 
 @contextmanager
-def served_webhook(
-    folder: Path, broker: str, projects: Path, *, app: str = "functions.webhook.app:create_app"
-) -> Iterator[Served]:
-    """A process of its own; ended afterwards. ``app`` may be another one, to compare with."""
+def served_webhook(folder: Path, broker: str, projects: Path) -> Iterator[Served]:
+    """A process of its own; ended afterwards."""
+    environment = {"TESTYARD_BROKER__URL": broker, "TESTYARD_INTAKE__PROJECTS": str(projects)}
+    with served(folder, "functions.webhook.app", environment) as found:
+        yield found
+
+
+@contextmanager
+def served(folder: Path, app: str, environment: Mapping[str, str]) -> Iterator[Served]:
+    """Any function as a process of its own, with these settings; ended afterwards."""
     port = free_ports(1)[0]
-    log = folder / "webhook.log"
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("TESTYARD_")}
-    environment |= {"TESTYARD_BROKER__URL": broker, "TESTYARD_INTAKE__PROJECTS": str(projects)}
-    command = [sys.executable, "-P", "-m", "uvicorn", app, "--factory"]
+    log = folder / f"{app}.log"
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("TESTYARD_")}
+    command = [sys.executable, "-P", "-m", "uvicorn", f"{app}:create_app", "--factory"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--no-access-log", "--loop", "uvloop"]
     begin = time.monotonic()
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         process = subprocess.Popen(
-            [*command, "--http", "httptools"], env=environment, stdout=output, stderr=output
+            [*command, "--http", "httptools"], env={**clean, **environment}, stdout=output, stderr=output
         )
     try:
         url = f"http://127.0.0.1:{port}"

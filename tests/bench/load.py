@@ -25,7 +25,7 @@ import uvloop
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.frame import Method
 
-from tests.bench.payloads import deliveries
+from tests.bench.payloads import delivery
 from testyard.intake.delivery import Delivery
 
 #: Seconds after which a free connection is not used again: the server closes it after 5.
@@ -35,7 +35,9 @@ _IDLE = 3.0
 @dataclass(frozen=True)
 class Order:
     """``url`` is the function's, or the broker's with ``queue``. ``rate`` a second, at random as many people
-    make it; 0: as many as go, ``under_way`` at a time."""
+    make it; 0: as many as go, ``under_way`` at a time.
+    ``different``: so many deliveries are made before and used in turn; 0: each is made as it is sent, which
+    takes 0.1 ms, from number ``first`` on."""
 
     url: str
     count: int
@@ -43,7 +45,9 @@ class Order:
     rate: float = 0.0
     under_way: int = 32
     connections: int = 8
+    query: str = "release=noble&arch=amd64"
     different: int = 400
+    first: int = 1
 
 
 @dataclass(frozen=True)
@@ -69,10 +73,11 @@ class Way(Protocol):
 class Http:
     """Over as many connections as need be; those that are free are used again."""
 
-    def __init__(self, url: str, different: int) -> None:
-        parts = urlsplit(url)
+    def __init__(self, order: Order) -> None:
+        parts = urlsplit(order.url)
         self._host, self._port = parts.hostname, parts.port
-        self._requests = [_request(parts.netloc, headers, body) for headers, body in deliveries(different)]
+        self._order = order
+        self._made = [self._request(number) for number in range(order.different)]
         self._free: list[_Connection] = []
 
     async def open(self, connections: int) -> None:
@@ -85,9 +90,16 @@ class Http:
         if time.perf_counter() - connection.used > _IDLE:
             self._free.clear()  # the others are idle for longer
             connection = await self._connect()
-        status = await connection.ask(self._requests[number % len(self._requests)])
+        request = self._made[number % len(self._made)] if self._made else self._request(number)
+        status = await connection.ask(request)
         self._free.append(connection)
         return str(status)
+
+    def _request(self, number: int) -> bytes:
+        headers, body = delivery(self._order.first + number)
+        lines = {"Host": f"{self._host}:{self._port}", **headers, "Content-Length": str(len(body))}
+        head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        return f"POST /hooks/github?{self._order.query} HTTP/1.1\r\n{head}\r\n".encode() + body
 
     async def _connect(self) -> _Connection:
         loop = asyncio.get_running_loop()
@@ -131,8 +143,8 @@ class Bare:
     def __init__(self, url: str, queue: str, different: int) -> None:
         self._url, self._queue = url, queue
         self._bodies = [
-            Delivery("github", "octo-org/hello.world", "pull_request", "", "", "", body.decode()).to_bytes()
-            for _, body in deliveries(different)
+            Delivery("github", "octo-org/hello.world", "pull_request", "", "", "", text.decode()).to_bytes()
+            for _, text in (delivery(number) for number in range(different))
         ]
         self._waiting: dict[int, asyncio.Future[str]] = {}
         self._sent = 0
@@ -170,9 +182,7 @@ class Bare:
 
 async def carry_out(order: Order) -> Outcome:
     """Send all and wait for all."""
-    way: Way = (
-        Bare(order.url, order.queue, order.different) if order.queue else Http(order.url, order.different)
-    )
+    way: Way = Bare(order.url, order.queue, order.different) if order.queue else Http(order)
     await way.open(order.connections)
     answers: Counter[str] = Counter()
     latencies: list[float] = []
@@ -209,12 +219,6 @@ def _times(begin: float, order: Order) -> Iterator[float]:
     for _ in range(order.count):
         due += chance.expovariate(order.rate)
         yield due
-
-
-def _request(host: str, headers: dict[str, str], body: bytes) -> bytes:
-    lines = {"Host": host, **headers, "Content-Length": str(len(body))}
-    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-    return f"POST /hooks/github?release=noble&arch=amd64 HTTP/1.1\r\n{head}\r\n".encode() + body
 
 
 def main() -> None:

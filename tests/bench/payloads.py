@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
-from tests.hooks import github_pull
+from tests.hooks import github_pull, signed_headers
 
 #: Addresses that it tells of repositories, of which there are three in a delivery, of people, and of pulls.
 _OF_REPOSITORY = """archive assignees blobs branches collaborators comments commits compare contents
@@ -22,14 +22,24 @@ _OF_PULL = "diff patch issue commits review_comments review_comment comments sta
 _TEXT = "What it changes, and why: **bold**, `code`, “quoted” and a line.\r\n" * 50
 
 
-def deliveries(different: int) -> Iterator[tuple[dict[str, str], bytes]]:
-    """Headers and bodies of so many pull requests, 20 kB each, signed."""
-    for number in range(1, different + 1):
-        hook = github_pull("synchronize", number=number, head=hashlib.sha1(b"%d" % number).hexdigest())
-        payload = _full(json.loads(hook.body))
-        payload["pull_request"]["body"] = _TEXT
-        hook = replace(hook, payload=payload, id=f"delivery-{number}")
-        yield hook.headers, hook.body
+PROJECTS = 100
+_NUMBER, _HEAD, _NAME = 987654321, "0123456789abcdef" * 2 + "01234567", "hello.world"
+
+
+def delivery(number: int) -> tuple[dict[str, str], bytes]:
+    """Headers and body of a pull request, 20 kB, signed; of one of `PROJECTS` projects."""
+    body = _template().replace(str(_NUMBER).encode(), b"%d" % number)
+    body = body.replace(_HEAD.encode(), hashlib.sha1(b"%d" % number).hexdigest().encode())
+    body = body.replace(_NAME.encode(), f"{_NAME}-{number % PROJECTS}".encode())
+    return signed_headers("pull_request", f"delivery-{number}", body), body
+
+
+@cache
+def _template() -> bytes:
+    hook = github_pull("synchronize", number=_NUMBER, head=_HEAD)
+    payload = _full(json.loads(hook.body))
+    payload["pull_request"]["body"] = _TEXT
+    return replace(hook, payload=payload).body
 
 
 def _full(value: Any) -> Any:

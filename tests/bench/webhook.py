@@ -23,13 +23,12 @@ from tests import servers
 from tests.bench.figures import Figures, spread
 from tests.bench.ground import Use
 from tests.bench.load import Order, Outcome
-from tests.hooks import Served, projects_file, served_webhook
+from tests.hooks import Served, projects_file, served, served_webhook
 from testyard.adapters.amqp import HOOKS_QUEUE, connection_parameters, declare_topology
 
 #: Deliveries a second that are offered, however long each takes.
 OFFERED = 250
 STARTS = 10
-_OURS, _EMPTY = "functions.webhook.app:create_app", "tests.bench.empty:create_app"
 
 
 def measure(folder: Path, runs: int) -> Figures:
@@ -38,22 +37,22 @@ def measure(folder: Path, runs: int) -> Figures:
         with _queue(rabbit.url) as channel:
             declare_topology(channel, ())
         projects = projects_file(folder)
-        with served_webhook(folder, rabbit.url, projects) as served:
-            figures = _under_load(rabbit, served, runs)
+        with served_webhook(folder, rabbit.url, projects) as webhook:
+            figures = _under_load(rabbit, webhook, runs)
         return figures | _starts(folder, rabbit.url, projects)
 
 
-def _under_load(rabbit: servers.Rabbit, served: Served, runs: int) -> Figures:
-    ours, bare = Order(served.url, runs), Order(rabbit.url, runs, queue=HOOKS_QUEUE)
+def _under_load(rabbit: servers.Rabbit, webhook: Served, runs: int) -> Figures:
+    ours, bare = Order(webhook.url, runs), Order(rabbit.url, runs, queue=HOOKS_QUEUE)
     for order in (ours, bare):
         send(replace(order, count=500))  # warm
     purge(rabbit.url)
-    fresh = psutil.Process(served.pid).memory_full_info()
-    closed, most = _measured("as many as go", rabbit, served, ours)
+    fresh = psutil.Process(webhook.pid).memory_full_info()
+    closed, most = _measured("as many as go", rabbit, webhook, ours)
     bare_closed = _lone(rabbit, bare)
-    offered, _ = _measured(f"{OFFERED} a second offered", rabbit, served, replace(ours, rate=OFFERED))
+    offered, _ = _measured(f"{OFFERED} a second offered", rabbit, webhook, replace(ours, rate=OFFERED))
     bare_offered = _lone(rabbit, replace(bare, rate=OFFERED))
-    now = psutil.Process(served.pid).memory_full_info()
+    now = psutil.Process(webhook.pid).memory_full_info()
     bare_rate = runs / bare_closed.seconds
     return {
         **closed,
@@ -67,8 +66,8 @@ def _under_load(rabbit: servers.Rabbit, served: Served, runs: int) -> Figures:
     }
 
 
-def _measured(name: str, rabbit: servers.Rabbit, served: Served, order: Order) -> tuple[Figures, float]:
-    pids = {"function": served.pid, "broker": rabbit.pid}
+def _measured(name: str, rabbit: servers.Rabbit, webhook: Served, order: Order) -> tuple[Figures, float]:
+    pids = {"function": webhook.pid, "broker": rabbit.pid}
     before = {who: Use.of_tree(pid) for who, pid in pids.items()}
     outcome = send(order)
     used = {who: (Use.of_tree(pid) - before[who]).own for who, pid in pids.items()}
@@ -95,9 +94,10 @@ def _lone(rabbit: servers.Rabbit, order: Order) -> Outcome:
 def _starts(folder: Path, broker: str, projects: Path) -> Figures:
     found: dict[str, list[float]] = {"ours": [], "empty": []}
     for _ in range(STARTS):
-        for name, app in (("ours", _OURS), ("empty", _EMPTY)):
-            with served_webhook(folder, broker, projects, app=app) as served:
-                found[name].append(served.started)
+        with served_webhook(folder, broker, projects) as ours:
+            found["ours"].append(ours.started)
+        with served(folder, "tests.bench.empty", {}) as empty:
+            found["empty"].append(empty.started)
     return {
         "start → first answer, median of 10, ms": statistics.median(found["ours"]) * 1000,
         "… fastest, ms": min(found["ours"]) * 1000,
