@@ -15,7 +15,9 @@ from itertools import product
 from testyard.errors import RequestError
 
 DEFAULT_CONTEXT = "ubuntu"
-CONTEXTS = ("ubuntu", "huge", "ppa", "upstream", "install", "group")
+#: What waits here is run before all else.
+URGENT = "urgent"
+CONTEXTS = ("ubuntu", "huge", "ppa", "upstream", URGENT, "install", "group")
 
 #: Bodies that can never work end here, with the reason in their headers.
 DEAD_LETTERS = "testyard-dead"

@@ -75,7 +75,7 @@ class Topology(Section):
 
     releases: tuple[str, ...] = ()
     architectures: tuple[str, ...] = ()
-    contexts: tuple[str, ...] = ("ubuntu", "huge", "ppa", "upstream")
+    contexts: tuple[str, ...] = ("ubuntu", "huge", "ppa", "upstream", "urgent")
     allowed: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description="architectures of a release; one that is not named has all"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -14,7 +15,8 @@ from testyard.index import RunRow
 from testyard.index.read import find_request, find_runs
 from testyard.intake.schema import asked
 from testyard.intake.submit import Wish
-from testyard.queue import DEFAULT_CONTEXT, QueueName
+from testyard.intake.wishes import usual_context
+from testyard.queue import DEFAULT_CONTEXT, URGENT, QueueName
 from testyard.reproduce import recipe
 from testyard.request import TestRequest, make_request, parse_body
 from testyard.secrets import MASK
@@ -39,7 +41,9 @@ def wish_again(memory: Connection, index: Connection, run: RunRow, *, force: boo
     wanted = {key: value for key, value in parameters.items() if key not in _OF_ONE_ASKING}
     if MASK in json.dumps(wanted):
         raise RequestError("run", "it had secrets, which are not kept; ask for it anew and give them again")
-    make_request(package, wanted)
+    request = make_request(package, wanted)
+    if queue.context == URGENT:  # so was that asking, not what was asked for
+        queue = replace(queue, context=usual_context(request))
     return Wish(queue, package, wanted, force=force)
 
 

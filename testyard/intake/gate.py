@@ -33,13 +33,14 @@ from testyard.intake.published import Published
 from testyard.intake.rates import buckets_of, forget_full, take
 from testyard.intake.submit import Wish
 from testyard.packagelists import PackageList, PackageLists
+from testyard.queue import URGENT
 from testyard.request import MIGRATION_REFERENCE, TestRequest, make_request
 from testyard.settings import Intake, Settings
 
 log = logging.getLogger(__name__)
 
 #: Contexts whose results decide about migration.
-_MIGRATION = ("ubuntu", "huge")
+_MIGRATION = ("ubuntu", "huge", URGENT)
 #: Letters of what the audit log says of a refusal.
 _LONGEST = 500
 #: One of so many requests also removes the buckets that are full again.
@@ -228,6 +229,8 @@ def _questions(wish: Wish, request: TestRequest) -> list[Question]:
         rights.append(Right.PRIVATE)
     if (request.env or request.testname) and wish.queue.context in _MIGRATION:
         rights.append(Right.VARIABLES)
+    if wish.queue.context == URGENT:  # it goes before what others asked for
+        rights.append(Right.QUEUE)
     where = (wish.package, wish.queue.context, wish.queue.release, request.trigger_sources)
     return [Question(right, *where) for right in rights]
 

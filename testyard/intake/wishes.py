@@ -33,7 +33,7 @@ def wishes_of(
     request = make_request(package, {**parameters, "uuid": None})
     release = _release(settings, release)
     names = _architectures(settings, release, architectures)
-    context = context or _context(request)
+    context = context or usual_context(request)
     _known("context", context, settings.topology.contexts)
     wanted = {key: value for key, value in parameters.items() if key != "uuid"}
     return tuple(
@@ -42,7 +42,8 @@ def wishes_of(
     )
 
 
-def _context(request: TestRequest) -> str:
+def usual_context(request: TestRequest) -> str:
+    """Where a request waits for which no context is named."""
     # a project's hook names an archive too, and waits with the other projects
     if request.test_git or request.build_git:
         return "upstream"

@@ -2,14 +2,15 @@
 """Whose turn it is, when requests wait in more queues than there are free slots.
 
 Start-time fair queueing (Goyal, Vin and Cheng, 1996) in two steps: between contexts by their shares,
-then between the queues of a context alike. Who had nothing to run saves up no turns.
+then between the queues of a context alike. Who had nothing to run saves up no turns. The
+context ``urgent`` goes before all others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from testyard.queue import QueueName
+from testyard.queue import URGENT, QueueName
 
 
 class Turns:
@@ -37,8 +38,9 @@ class Turns:
         self._of_context = dict.fromkeys(self._of_context, 0.0)
         return None
 
-    def _place(self, queue: QueueName) -> tuple[float, str, float, QueueName]:
-        return self._of_context[queue.context], queue.context, self._of_queue[queue], queue
+    def _place(self, queue: QueueName) -> tuple[bool, float, str, float, QueueName]:
+        urgent = queue.context == URGENT
+        return not urgent, self._of_context[queue.context], queue.context, self._of_queue[queue], queue
 
     def _catch_up(self, passed: list[QueueName], chosen: QueueName) -> None:
         for queue in passed:

@@ -128,6 +128,18 @@ def test_else_what_its_events_told(engine: Engine, env: list[str], problem: str)
     assert made.parameters == {"triggers": ["gzip/1"], "env": env, "ppas": ["me/this"]}
 
 
+def test_what_was_urgent_is_asked_for_as_usual(engine: Engine) -> None:
+    request_id = new_request_id()
+    path = record(engine, "gzip", 4, "gzip/1", days=1, request_id=request_id)
+    told = {"parameters": {"triggers": ["gzip/1"], "ppas": ["me/this"], "uuid": request_id}}
+    with engine.begin() as connection:
+        apply_event(
+            connection,
+            Event(EventKind.ACCEPTED, request_id, "debci-urgent-noble-amd64", "gzip", data=told),
+        )
+    assert wish(engine, path).queue == QueueName("ppa", "noble", "amd64")
+
+
 def test_else_what_its_result_tells(engine: Engine) -> None:
     line = (
         "autopkgtest --apt-pocket=proposed --env=A=1 --env=ADT_TEST_TRIGGERS=gzip/1 --testname=smoke gzip "

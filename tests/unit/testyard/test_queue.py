@@ -13,6 +13,7 @@ NAMES = [
     ("debci-huge-noble-amd64v3", QueueName("huge", "noble", "amd64v3")),
     ("debci-ppa-noble-arm64", QueueName("ppa", "noble", "arm64")),
     ("debci-upstream-noble-s390x", QueueName("upstream", "noble", "s390x")),
+    ("debci-urgent-noble-amd64", QueueName("urgent", "noble", "amd64")),
     ("debci-install-noble-i386", QueueName("install", "noble", "i386")),
     ("debci-group-noble-riscv64", QueueName("group", "noble", "riscv64")),
     ("debci-huge-amd64", QueueName("ubuntu", "huge", "amd64")),

@@ -50,6 +50,7 @@ def test_the_file(config: Path) -> None:
         "debci-huge-noble-amd64",
         "debci-ppa-noble-amd64",
         "debci-upstream-noble-amd64",
+        "debci-urgent-noble-amd64",
     ]
 
 

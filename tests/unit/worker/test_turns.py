@@ -16,6 +16,7 @@ UBUNTU = QueueName("ubuntu", "noble", "amd64")
 ARM = QueueName("ubuntu", "noble", "arm64")
 HUGE = QueueName("huge", "noble", "amd64")
 PPA = QueueName("ppa", "noble", "amd64")
+URGENT = QueueName("urgent", "noble", "amd64")
 
 
 def run(turns: Turns, waiting: dict[QueueName, int], rounds: int) -> list[QueueName]:
@@ -49,6 +50,13 @@ def test_who_had_nothing_to_run_saves_up_no_turns() -> None:
     run(turns, {HUGE: 500, UBUNTU: 500}, 1000)
     served = run(turns, {UBUNTU: 100, ARM: 100, HUGE: 100}, 20)
     assert Counter(served) == {UBUNTU: 5, ARM: 5, HUGE: 10}
+
+
+def test_what_is_urgent_goes_first_whatever_has_run() -> None:
+    turns = Turns((UBUNTU, URGENT), {"ubuntu": 100})
+    run(turns, {URGENT: 50}, 50)
+    served = run(turns, {UBUNTU: 100, URGENT: 3}, 5)
+    assert served == [URGENT] * 3 + [UBUNTU] * 2
 
 
 def test_nothing_waits() -> None:
