@@ -21,6 +21,8 @@ TRACE_EXCHANGE = "amq.rabbitmq.trace"
 TRACE_KEY = "publish."
 #: Header of a request with the Unix time at which it was accepted, as text: who sets it also tells of it.
 ACCEPTED_HEADER = "testyard-accepted"
+#: Header of a moved request: the queue whose claims it keeps.
+ORIGIN_HEADER = "testyard-origin"
 #: Beginning of all request queues' names.
 _QUEUES = "debci-"
 

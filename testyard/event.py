@@ -42,6 +42,7 @@ class EventKind(StrEnum):
     RETURNED = "returned"
     REJECTED = "rejected"
     CANCELLED = "cancelled"
+    MOVED = "moved"
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from testyard.index.read import find_request
 from testyard.intake import statuses
 from testyard.intake.statuses import Shown, Status
 from testyard.jsonobject import parse_object
+from testyard.moving import origins_of
 from testyard.ports import Store
 from testyard.result import read_result_tar
 from testyard.store import CLAIMS, RESULT, RunPath, is_private
@@ -97,7 +98,7 @@ class StatusSweep:
     def _by_claim(self, row: Status, known: RequestRow | None) -> Found | None:
         """What its worker noted, or who cancelled it."""
         queue = known.queue if known is not None and known.queue else str(row.details.get("queue") or "")
-        claim = self._store.get(CLAIMS, f"{queue}/id/{row.request_id}") if queue else None
+        claim = self._claim(queue, row.request_id) if queue else None
         place = done(claim)
         if place is not None:
             return self._result(*place)
@@ -105,6 +106,11 @@ class StatusSweep:
         if reason is not None:
             return Found(Shown.CANCELLED, time.time(), {"reason": reason})
         return Found(Shown.RUNNING, time.time(), {}) if _runs(claim) else None
+
+    def _claim(self, queue: str, request_id: str) -> bytes | None:
+        queues = (queue, *origins_of(self._store, request_id))  # a moved one has its claim where it came from
+        claims = (self._store.get(CLAIMS, f"{each}/id/{request_id}") for each in queues)
+        return next((claim for claim in claims if claim is not None), None)
 
     def _result(self, container: str, path: str, when: float) -> Found | None:
         try:

@@ -8,7 +8,7 @@ tells how a claim is named and what it says.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from sqlalchemy import Engine
@@ -20,6 +20,7 @@ from testyard.index import OpenRequest, index_errors
 from testyard.index.read import open_requests
 from testyard.index.write import apply_event, end_request
 from testyard.jsonobject import parse_object
+from testyard.moving import all_origins
 from testyard.ports import Store
 from testyard.run import unix_time
 from testyard.store import CLAIMS, RunPath, is_private, is_results_container
@@ -36,8 +37,9 @@ def end_finished(store: Store, engine: Engine, *, quiet: float = QUIET) -> int:
     with index_errors(), engine.connect() as connection:
         silent = open_requests(connection, before=time.time() - quiet)
     ended = 0
+    moved = all_origins(store) if silent else {}
     for queue, requests in groupby(sorted(silent, key=_queue), key=_queue):
-        ended += sum(_end(store, engine, *found) for found in _claims(store, queue, tuple(requests)))
+        ended += sum(_end(store, engine, *found) for found in _claims(store, queue, tuple(requests), moved))
     return ended
 
 
@@ -46,9 +48,9 @@ def _queue(request: OpenRequest) -> str:
 
 
 def _claims(
-    store: Store, queue: str, requests: Sequence[OpenRequest]
+    store: Store, queue: str, requests: Sequence[OpenRequest], moved: Mapping[str, Sequence[str]]
 ) -> Iterator[tuple[OpenRequest, bytes | None]]:
-    """Each request with its claim, if a worker has taken it."""
+    """Each request with its claim, if a worker has taken it; ``moved`` are the queues it came from, by id."""
     # most have an id, and their claims a name to ask for; the others' are to be looked for
     others = None
     for request in requests:
@@ -59,6 +61,8 @@ def _claims(
                 others = {name.rpartition("/")[2]: name for name in names}
             name = others.get(request.request_id)
             claim = store.get(CLAIMS, name) if name else None
+        for origin in moved.get(request.request_id, ()):
+            claim = claim or store.get(CLAIMS, f"{origin}/id/{request.request_id}")
         yield request, claim
 
 

@@ -17,10 +17,11 @@ from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPError, ChannelClosedByBroker, UnroutableError
 
 from testyard.adapters.tls import AUTHORITY_KEY, take_authority, trust
-from testyard.arrival import ACCEPTED_HEADER, TRACE_EXCHANGE, TRACE_KEY
+from testyard.arrival import ACCEPTED_HEADER, ORIGIN_HEADER, TRACE_EXCHANGE, TRACE_KEY
 from testyard.errors import BrokerError, NotSentError, SettingsError
 from testyard.event import COMPLETION_EXCHANGE, EVENTS_EXCHANGE, STATUS_EXCHANGE, EventKind
 from testyard.queue import DEAD_LETTERS, QueueName
+from testyard.request import new_request_id
 
 #: Where the index and status functions find their messages. Durable: what comes while they are
 #: down waits for them.
@@ -184,14 +185,24 @@ class Publisher:
         except (AMQPError, OSError):
             self.close()
 
-    def publish_request(self, queue: QueueName, body: bytes, request_id: str | None = None) -> None:
+    def publish_request(
+        self,
+        queue: QueueName,
+        body: bytes,
+        request_id: str | None = None,
+        *,
+        accepted: float | None = None,
+        origin: str = "",
+    ) -> None:
         """Put a request into its queue; returns when the broker has it on disk.
+
+        ``accepted`` is Unix time, now by default; ``origin`` the queue whose claims a moved one keeps.
 
         Raises BrokerError; NotSentError if the broker could not be reached, or the queue does not exist.
         """
-        properties = pika.BasicProperties(
-            delivery_mode=_PERSISTENT, message_id=request_id, headers={ACCEPTED_HEADER: str(time.time())}
-        )
+        headers = {ACCEPTED_HEADER: str(time.time() if accepted is None else accepted)}
+        headers |= {ORIGIN_HEADER: origin} if origin else {}
+        properties = pika.BasicProperties(delivery_mode=_PERSISTENT, message_id=request_id, headers=headers)
         try:
             self._publish("", str(queue), body, properties, mandatory=True)
         except UnroutableError as error:
@@ -199,6 +210,17 @@ class Publisher:
                 f"broker: there is no queue {queue}; nothing was sent",
                 resolution="Check release and architecture, or let an operator run `testyard broker setup`.",
             ) from error
+
+    def check_queue(self, queue: QueueName) -> None:
+        """Raises NotSentError if there is no such queue, or the broker is away."""
+        self.channel()
+        assert self._connection is not None
+        with _nothing_sent():
+            if queue_length(self._connection, str(queue)) is None:
+                raise NotSentError(
+                    f"broker: there is no queue {queue}; nothing was sent",
+                    resolution="Let an operator run `testyard broker setup`.",
+                )
 
     def publish(self, exchange: str, routing_key: str, body: bytes, *, persistent: bool = True) -> None:
         """Send to an exchange; nobody need listen. Raises BrokerError."""
@@ -208,7 +230,9 @@ class Publisher:
     def park(self, body: bytes, *, queue: str, reason: str, request_id: str = "") -> None:
         """Put a body that can never work among the dead letters. Raises BrokerError."""
         headers = {"queue": queue, "reason": reason, "request_id": request_id}
-        properties = pika.BasicProperties(delivery_mode=_PERSISTENT, headers=headers)
+        # by its own id a body that has none is sent back once only
+        own = new_request_id()
+        properties = pika.BasicProperties(delivery_mode=_PERSISTENT, message_id=own, headers=headers)
         try:
             self._publish("", DEAD_LETTERS, body, properties, mandatory=True)
         except UnroutableError as error:
@@ -237,6 +261,13 @@ class SharedPublisher:
     def __init__(self, url: str) -> None:
         self._publisher = Publisher(url)
         self._lock = threading.Lock()
+
+    def publish_request(
+        self, queue: QueueName, body: bytes, request_id: str, *, accepted: float | None, origin: str
+    ) -> None:
+        """See `Publisher`."""
+        with self._lock:
+            self._publisher.publish_request(queue, body, request_id, accepted=accepted, origin=origin)
 
     def publish(self, exchange: str, routing_key: str, body: bytes) -> None:
         """See `Publisher`."""

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, delete, exists, select, update
 from testyard.arrival import Arrival
 from testyard.errors import RequestError
 from testyard.event import PRIVATE_PACKAGE, Event, EventKind
+from testyard.index.engine import insert_for
 from testyard.index.rows import RequestState
 from testyard.index.schema import arrival, queue_length, request
 from testyard.request import TestRequest, new_request_id, parse_body
@@ -43,13 +44,15 @@ def event_of(arrived: Arrival, *, now: float) -> Event | None:
 
 
 def note_arrival(connection: Connection, arrived: Arrival, event: Event) -> None:
-    """Remember the provisional id of a body that has none of its own."""
-    if arrived.request_id is None:
-        connection.execute(
-            arrival.insert().values(
-                id=event.request_id, queue=arrived.queue, digest=arrived.digest, arrived=event.time
-            )
-        )
+    """Remember a body under its id, or under the provisional one."""
+    shown = event.data["parameters"]
+    secret = event.package == PRIVATE_PACKAGE or shown != parse_body(arrived.body).parameters
+    digest = arrived.digest if arrived.request_id is None else ""
+    values = {"id": event.request_id, "queue": arrived.queue, "digest": digest, "arrived": event.time}
+    insert = insert_for(connection.dialect)
+    connection.execute(
+        insert(arrival).values(**values, body=None if secret else arrived.body).on_conflict_do_nothing()
+    )
 
 
 def merge(connection: Connection, event: Event) -> float | None:
@@ -69,7 +72,9 @@ def merge(connection: Connection, event: Event) -> float | None:
     ).first()
     if found is None:
         return None
-    connection.execute(update(arrival).where(arrival.c.id == found.id).values(became=event.request_id))
+    connection.execute(
+        update(arrival).where(arrival.c.id == found.id).values(became=event.request_id, body=None)
+    )
     connection.execute(
         delete(request).where(
             request.c.request_id == found.id, request.c.state != str(RequestState.CANCELLED)
@@ -79,11 +84,11 @@ def merge(connection: Connection, event: Event) -> float | None:
 
 
 def ended(connection: Connection, request_id: str) -> None:
-    """A request has ended without a run: if its id is a provisional one, no other arrival is meant."""
+    """What arrived under this id waits no more: it was taken, or ended without a run."""
     connection.execute(
         update(arrival)
         .where(arrival.c.id == request_id, arrival.c.became.is_(None))
-        .values(became=request_id)
+        .values(became=request_id, body=None)
     )
 
 
@@ -93,11 +98,26 @@ def real_id(connection: Connection, request_id: str) -> str | None:
     return found.became if found and found.became != request_id else None
 
 
+def waiting_body(connection: Connection, request_id: str) -> bytes | None:
+    """The body of a request that came by AMQP under its own id and waits; None if it is not known."""
+    query = select(arrival.c.body).where(
+        arrival.c.id == request_id, arrival.c.became.is_(None), arrival.c.digest == ""
+    )
+    return connection.execute(query).scalar()
+
+
+def equal_ones(connection: Connection, queue: str, digest: str) -> tuple[int, tuple[str, ...]]:
+    """How many bodies without an id wait that are equal to this, and the ids of those that were taken."""
+    same = (arrival.c.queue == queue) & (arrival.c.digest == digest)
+    rows = connection.execute(select(arrival.c.became).where(same)).all()
+    return sum(row.became is None for row in rows), tuple(row.became for row in rows if row.became)
+
+
 def digest_of(connection: Connection, request_id: str) -> str | None:
     """The body's digest of a request that waits under a provisional id; None if it is none."""
     query = select(arrival.c.digest).where(arrival.c.id == request_id, arrival.c.became.is_(None))
     found = connection.execute(query).first()
-    return found.digest if found else None
+    return found.digest or None if found else None
 
 
 def forget_gone(connection: Connection, *, now: float) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -94,8 +95,8 @@ log_piece = Table(
     Column("told", Float, nullable=False),
 )
 
-#: A body that came straight by AMQP and without an id, one row each; ``id`` is provisional. ``became`` is
-#: the id that its worker chose, or its own if it ended without a run.
+#: A request that came straight by AMQP, one row each; ``id`` is provisional if the body has none. ``became``
+#: is the id that its worker chose, or its own. ``body`` stays while it waits, unless it is private or secret.
 arrival = Table(
     "arrival",
     metadata,
@@ -104,6 +105,7 @@ arrival = Table(
     Column("digest", Text, nullable=False),
     Column("arrived", Float, nullable=False),
     Column("became", Text),
+    Column("body", LargeBinary),
     Index("arrival_waiting", "queue", "digest", "became", "arrived"),
 )
 

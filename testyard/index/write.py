@@ -158,7 +158,7 @@ def apply_event(connection: Connection, event: Event) -> None:
         if known.attempt == 0 and known.accepted is None:
             accepted = arrivals.merge(connection, event)
             changes |= {} if accepted is None else {"accepted": accepted}
-    if event.kind in (EventKind.CANCELLED, EventKind.REJECTED):
+    if event.kind in (EventKind.TAKEN, EventKind.CANCELLED, EventKind.REJECTED):
         arrivals.ended(connection, event.request_id)
     if event.kind is EventKind.LOG and _wanted(dict(known._mapping), event):
         # also after the end: its last pieces may be told later than the result
@@ -229,6 +229,7 @@ def _superseded(known: Mapping[str, Any], event: Event) -> bool:
 def _taken(known: Mapping[str, Any], event: Event) -> dict[str, Any]:
     return {
         "state": str(RequestState.RUNNING),
+        "queue": limits.key("queue", event.queue),  # it may have been moved
         "taken": event.time,
         "worker": limits.text(str(event.data.get("worker", ""))),
         "attempt": known["attempt"] + 1,
@@ -288,6 +289,12 @@ def _rejected(_known: Mapping[str, Any], event: Event) -> dict[str, Any]:
     return {"state": str(RequestState.REJECTED), "reason": _reason(event)}
 
 
+def _moved(known: Mapping[str, Any], event: Event) -> dict[str, Any]:
+    if known["state"] != RequestState.QUEUED or event.time < known["updated"]:
+        return {}
+    return {"queue": limits.key("queue", event.queue)}
+
+
 def _cancelled(_known: Mapping[str, Any], event: Event) -> dict[str, Any]:
     return {"state": str(RequestState.CANCELLED), "reason": _reason(event), "log_tail": ""}
 
@@ -303,6 +310,7 @@ _CHANGES = {
     EventKind.RETURNED: _returned,
     EventKind.REJECTED: _rejected,
     EventKind.CANCELLED: _cancelled,
+    EventKind.MOVED: _moved,
 }
 
 

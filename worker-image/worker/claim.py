@@ -33,6 +33,7 @@ class ClaimState(StrEnum):
     STORING = "storing"
     DONE = "done"
     RETURNED = "returned"
+    REMOVED = "removed"
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,11 @@ class ClaimBook:
         """Why somebody has cancelled a request; None if nobody has. Raises StoreError."""
         return cancelled(self._store, request_id)
 
+    def remove(self, key: str, request_id: str, digest: str) -> None:
+        """Note that a message without an id is passed over. Raises StoreError."""
+        claim = Claim(request_id, self._worker, Process.current(), ClaimState.REMOVED, digest=digest)
+        self._write(key, claim)
+
     def _write(self, key: str, claim: Claim) -> None:
         self._store.put(CLAIMS, key, claim.to_bytes(), content_type="application/json", expire_after=_FORGET)
 
@@ -181,7 +187,8 @@ def identify(
         return Identity(request.uuid, key, standing)
     folder = f"{queue}/body/{digest}/"
     if redelivered:
-        claims = sorted(book.below(folder), key=lambda item: _likelihood(item[1], book.lease))
+        standing_ = (item for item in book.below(folder) if item[1].state is not ClaimState.REMOVED)
+        claims = sorted(standing_, key=lambda item: _likelihood(item[1], book.lease))
         if claims:
             key, claim = claims[-1]
             return Identity(claim.request_id, key, claim)

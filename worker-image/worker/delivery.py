@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from testyard.arrival import ACCEPTED_HEADER, body_digest
+from testyard.arrival import ACCEPTED_HEADER, ORIGIN_HEADER, body_digest
 from testyard.errors import RequestError
 from testyard.fields import request_id
 from testyard.queue import QueueName
@@ -50,6 +50,16 @@ class Delivery:
     def perhaps_private(self) -> bool:
         """True unless it is plain that anybody may read it, also where nothing else can be read."""
         return perhaps_private(self.body)
+
+    @property
+    def origin(self) -> str:
+        """The queue whose claims it keeps: its own, unless it was moved from another of its release."""
+        named = (self.headers or {}).get(ORIGIN_HEADER)
+        try:
+            own, origin = QueueName.parse(self.queue), QueueName.parse(str(named))
+        except RequestError:
+            return self.queue
+        return str(origin) if replace(origin, context=own.context) == own else self.queue
 
     def _message_id(self) -> str | None:
         """The id in the message's properties; an id of another form is no id of ours."""

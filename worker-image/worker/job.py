@@ -15,6 +15,7 @@ from enum import Enum
 
 from testyard.errors import CancelledRun, RequestError, ResultError, StoreError
 from testyard.event import EVENTS_EXCHANGE, Event, EventKind
+from testyard.moving import Move, find_move, mark_sent, was_sent
 from testyard.ports import Store
 from testyard.queue import QueueName
 from testyard.request import TestRequest
@@ -26,6 +27,7 @@ from worker.insist import Insistence
 from worker.lease import LeaseKeeper
 from worker.live import LiveReport, Message
 from worker.publish import remove_unfinished, stored_result
+from worker.removal import used_up
 from worker.storing import Storing
 from worker.tools import Tools
 
@@ -85,6 +87,12 @@ class Job:
             identity = self._identity(book, request, queue)
         except RequestError as error:  # the id is another request's: nothing may be told of that one
             return self._park(error, None)
+        if request.uuid is None and not _begun(identity):
+            tools, given = self._tools, (self._delivery, self._cancelled)
+            removed = self._insist(lambda: used_up(tools.store, tools.keeper, book, *given))
+            if removed is not None:
+                report = LiveReport(tools.sender, request, removed.request_id, queue)
+                return self._cancel(removed.request_id, removed.reason, report)
         return self._claimed(book, request, queue, identity)
 
     def _park(self, error: RequestError, known: str | None) -> Settlement:
@@ -128,6 +136,8 @@ class Job:
         reason = self._insist(lambda: book.cancelled(identity.request_id))
         if reason is not None:
             return self._cancel(identity.request_id, reason, report)
+        if move := self._elsewhere(request, queue):
+            return self._leave_moved(move)
         self._begun.set()
         return self._run(book, storing, identity)
 
@@ -163,6 +173,31 @@ class Job:
         report.event(EventKind.CANCELLED, reason=reason)
         return Settlement.ACK
 
+    def _elsewhere(self, request: TestRequest, queue: QueueName) -> Move | None:
+        """Where it belongs, if not here."""
+        request_id, origin = request.uuid, self._delivery.origin
+        if request_id is None:
+            return None
+        move = self._insist(lambda: find_move(self._tools.store, request_id, origin))
+        return move if move is not None and move.home != str(queue) else None
+
+    def _leave_moved(self, move: Move) -> Settlement:
+        """It belongs elsewhere: see that it is there. Who moved it may have died before it sent it."""
+        tools, delivery = self._tools, self._delivery
+        if not self._insist(lambda: was_sent(tools.store, move)):
+            self._insist(
+                lambda: tools.publisher.publish_request(
+                    QueueName.parse(move.home),
+                    delivery.body,
+                    move.request_id,
+                    accepted=delivery.accepted,
+                    origin=move.origin,
+                )
+            )
+            self._insist(lambda: mark_sent(tools.store, move))
+        log.info("request %s: it waits in %s", move.request_id, move.home)
+        return Settlement.ACK
+
     def _give_back(
         self, book: ClaimBook, key: str, lease: LeaseKeeper, report: LiveReport, reason: str
     ) -> None:
@@ -179,14 +214,20 @@ class Job:
     def _identity(self, book: ClaimBook, request: TestRequest, queue: QueueName) -> Identity:
         """Which request it is; waits while a living worker runs it. Raises RequestError."""
         delivery = self._delivery
+        place = delivery.origin if request.uuid else str(queue)
         while True:
             found = self._insist(
-                lambda: identify(book, request, str(queue), delivery.digest, redelivered=delivery.redelivered)
+                lambda: identify(book, request, place, delivery.digest, redelivered=delivery.redelivered)
             )
             standing = found.standing
             if standing is None or standing.state is ClaimState.DONE or standing.void(book.lease):
                 return found
             self._insist.pause(_POLL)
+
+
+def _begun(identity: Identity) -> bool:
+    """True if this is surely a message that a worker has begun with before."""
+    return identity.standing is not None and identity.standing.state is not ClaimState.DONE
 
 
 def _removed(store: Store, claim: Claim) -> bool:

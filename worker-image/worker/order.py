@@ -71,6 +71,10 @@ class TurnKeeper:
         """The turn to store a run beside ``path``; wait for it by ``with``."""
         return Turn(self._open_line, queue_name(container, path), cancelled)
 
+    def alone(self, key: str, cancelled: threading.Event) -> Turn:
+        """A turn that nobody else has who names the same key, on any worker."""
+        return Turn(self._open_line, f"{_PREFIX}{_lane(key)}", cancelled)
+
     def close(self) -> None:
         """Give up all turns."""
         with self._lock:
@@ -277,5 +281,9 @@ def queue_name(container: str, path: RunPath) -> str:
     """
     if is_private(container):
         return f"{_PREFIX}private"
-    digest = hashlib.sha256(f"{container}/{path.parent}".encode()).digest()
-    return f"{_PREFIX}{int.from_bytes(digest[:4], 'big') % _LANES:02x}"
+    return f"{_PREFIX}{_lane(f'{container}/{path.parent}')}"
+
+
+def _lane(key: str) -> str:
+    digest = hashlib.sha256(key.encode()).digest()
+    return f"{int.from_bytes(digest[:4], 'big') % _LANES:02x}"

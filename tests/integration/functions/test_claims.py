@@ -9,12 +9,16 @@ import pytest
 from sqlalchemy import Engine
 
 from functions.index.claims import end_finished
+from functions.index.removals import forget_removals
 from tests.integration.functions.results import CONTAINER, ID, path_of, request
 from testyard.adapters.swift import SwiftStore
 from testyard.cancel import cancel
 from testyard.event import Event, EventKind
 from testyard.index import RequestState
-from testyard.index.write import apply_event
+from testyard.index.write import apply_event, set_queue_lengths
+from testyard.moving import order_move
+from testyard.queue import QueueName
+from testyard.removal import Removal, all_removals, leave_removal
 from testyard.request import TestRequest
 from testyard.store import CLAIMS
 from worker.claim import ClaimBook, ClaimState, identify
@@ -110,6 +114,29 @@ def test_what_is_under_way_goes_on(store: SwiftStore, engine: Engine, unfinished
     claimed(store, state=unfinished)
     assert end_finished(store, engine) == 0
     assert state(engine) is RequestState.RUNNING
+
+
+def test_a_moved_one_has_its_claim_where_it_came_from(store: SwiftStore, engine: Engine) -> None:
+    home = QueueName("urgent", "noble", "amd64")
+    told(engine, EventKind.ACCEPTED, queue=str(home))
+    claimed(store)
+    assert end_finished(store, engine) == 0
+    order_move(store, ID, home, QUEUE)
+    assert end_finished(store, engine) == 1
+    assert state(engine) is RequestState.DONE
+
+
+def test_a_note_on_what_is_gone_is_forgotten(store: SwiftStore, engine: Engine) -> None:
+    others = "debci-ppa-noble-amd64"
+    for queue, messages in ((QUEUE, 0), (others, 3)):
+        with engine.begin() as connection:
+            set_queue_lengths(connection, [(queue, messages, 1)])
+        for age in (0.0, 600.0):
+            when = time.time() - age
+            leave_removal(store, Removal(queue, "0" * 64, f"id{age}", "not needed", (), 1, when))
+    assert forget_removals(store, engine) == 1
+    left = {(note.queue, note.request_id) for note in all_removals(store)}
+    assert left == {(QUEUE, "id0.0"), (others, "id0.0"), (others, "id600.0")}
 
 
 def test_what_was_heard_of_a_moment_ago_is_left_alone(store: SwiftStore, engine: Engine) -> None:

@@ -22,6 +22,7 @@ DATA: dict[EventKind, dict[str, Any]] = {
     EventKind.RETURNED: {"reason": "stopped"},
     EventKind.REJECTED: {"reason": "package: bad"},
     EventKind.CANCELLED: {"reason": "by ann"},
+    EventKind.MOVED: {"from": "debci-huge-noble-amd64"},
 }
 
 

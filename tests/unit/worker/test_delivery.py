@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from testyard.arrival import ORIGIN_HEADER
 from testyard.errors import RequestError
 from worker.delivery import Delivery
 
@@ -98,3 +99,18 @@ def test_a_time_that_is_none_is_left_out_or_now(text: str) -> None:
     """It would stand in the result as a phase that no reader takes."""
     accepted = delivery(headers={"testyard-accepted": text}).accepted
     assert accepted is None or 0 <= accepted <= time.time()
+
+
+@pytest.mark.parametrize(
+    ("named", "origin"),
+    [
+        ("debci-noble-amd64", "debci-noble-amd64"),
+        ("debci-huge-noble-amd64", "debci-huge-noble-amd64"),
+        ("debci-noble-arm64", "debci-ppa-noble-amd64"),  # the same request in another queue is another one
+        ("../x", "debci-ppa-noble-amd64"),
+        (17, "debci-ppa-noble-amd64"),
+        (None, "debci-ppa-noble-amd64"),
+    ],
+)
+def test_where_a_moved_one_came_from(named: object, origin: str) -> None:
+    assert delivery(headers={ORIGIN_HEADER: named}).origin == origin
