@@ -212,6 +212,9 @@ class Intake(Section):
     archives_cache: Path | None = Field(
         default=None, description="folder for their indexes; none: each process keeps its own"
     )
+    tidy_interval: int = Field(
+        default=0, ge=0, description="seconds between two looks for what waits in vain; 0: nobody looks"
+    )
     rates: Rates = Rates()
     launchpad: Launchpad = Launchpad()
     get_submits: Literal["token", "never"] = Field(

@@ -10,6 +10,8 @@ from starlette.applications import Starlette
 from functions.asgi import consuming, function_app, repeating, start_logging
 from functions.index.claims import end_finished
 from functions.index.indexer import Indexer
+from functions.index.removals import forget_removals
+from functions.index.tidying import Tidier
 from functions.periodic import Periodic
 from functions.tables import Tables
 from testyard.adapters.amqp import INDEX_QUEUE
@@ -42,7 +44,17 @@ def create_app() -> Starlette:
             log.info("the sweep found %d runs that no message told of", found)
         if ended := end_finished(store, engine):
             log.info("the sweep found the end of %d requests that no message told of", ended)
+        if left := forget_removals(store, engine):
+            log.info("%d messages that were to be removed are gone", left)
 
     consumer = Consumer(settings.broker.url.get_secret_value(), INDEX_QUEUE, on_completion)
-    sweeper = Periodic("sweep", settings.index.sweep_interval, sweep)
-    return function_app([consuming("events", consumer), repeating(sweeper)])
+    works = [repeating(Periodic("sweep", settings.index.sweep_interval, sweep))]
+    if settings.intake.tidy_interval:
+        tidier = Tidier(settings, engine, SwiftStore(settings.store))
+
+        def tidy() -> None:
+            tables.ensure()
+            tidier.tidy()
+
+        works.append(repeating(Periodic("tidy", settings.intake.tidy_interval, tidy)))
+    return function_app([consuming("events", consumer), *works])

@@ -10,13 +10,13 @@ from starlette.responses import Response
 
 from functions.request.calls import Call, answer
 from testyard import fields
-from testyard.cancel import cancel as leave_note
 from testyard.errors import ConflictError, MissingError, RequestError
 from testyard.event import PRIVATE_PACKAGE, Event, EventKind
 from testyard.index import RequestState, index_errors
 from testyard.index.read import find_request
 from testyard.intake import audit
 from testyard.intake.audit import Action
+from testyard.intake.ending import order_end
 from testyard.intake.schema import asked
 from testyard.openapi.models import Cancelling
 
@@ -42,7 +42,8 @@ def cancel(call: Call) -> Response:
     if found.state not in _UNDER_WAY:
         raise ConflictError(f"The request has ended ({found.state}): nothing is left to cancel.")
     reason = _reason(call)
-    leave_note(call.store, request_id, reason)
+    with index_errors(), call.index.connect() as index:
+        request_id = order_end(call.store, index, request_id, found.queue, reason)
     if found.state is RequestState.QUEUED:
         # whoever watches need not wait until a worker meets it
         event = Event(EventKind.CANCELLED, request_id, found.queue, "", data={"reason": reason})

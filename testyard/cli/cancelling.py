@@ -10,6 +10,7 @@ import typer
 
 from testyard.adapters.amqp import Publisher
 from testyard.cancel import cancel as leave_note
+from testyard.cli.asking import databases, has_database
 from testyard.cli.edge import (
     JsonOption,
     StateOption,
@@ -22,7 +23,10 @@ from testyard.cli.edge import (
 from testyard.cli.reference import canonical, find
 from testyard.client import SiteClient
 from testyard.event import EVENTS_EXCHANGE, Event, EventKind
-from testyard.index import RequestState
+from testyard.index import RequestState, index_errors
+from testyard.intake.ending import order_end
+from testyard.ports import Store
+from testyard.settings import Settings
 
 _UNDER_WAY = (RequestState.QUEUED, RequestState.RUNNING)
 
@@ -50,7 +54,7 @@ def cancel(
     request_id = str(found["request_id"])
     why = reason or f"by {getpass.getuser()}"
     with command_store(settings) as store:
-        leave_note(store, request_id, why)
+        request_id = _order_end(settings, store, request_id, str(found["queue"]), why)
     if found["state"] == RequestState.QUEUED:
         # whoever watches need not wait until a worker meets it
         event = Event(EventKind.CANCELLED, request_id, found["queue"], "", data={"reason": why})
@@ -62,3 +66,11 @@ def cancel(
         typer.echo(f"{request_id} is cancelled.")
     else:
         typer.echo(f"{request_id} runs; it ends within {max(1, settings.worker.lease // 3)} s.")
+
+
+def _order_end(settings: Settings, store: Store, request_id: str, queue: str, reason: str) -> str:
+    if not has_database(settings):  # then what has no id of its own has to be taken before it has one
+        leave_note(store, request_id, reason)
+        return request_id
+    with databases(settings) as (_, index), index_errors(), index.connect() as connection:
+        return order_end(store, connection, request_id, queue, reason)

@@ -13,7 +13,7 @@ import sqlite3
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from testyard.adapters.sources import Suite
@@ -52,7 +52,25 @@ class Published:
             log.error("indexes of sources: %s", error)
             notes.add(f"what is published in {release}", "its index cannot be kept")
 
+    def missing(self, request: TestRequest, release: str, notes: Notes) -> str:
+        """The first trigger that surely is not published; empty if there is none.
+
+        Raises RequestError for an archive that is not there.
+        """
+        try:
+            found = self._missing(request, release, notes)
+            return next((what for field, what in found if field == "triggers"), "")
+        except (OSError, sqlite3.Error) as error:
+            log.error("indexes of sources: %s", error)
+            return ""
+
     def _check(self, request: TestRequest, release: str, notes: Notes) -> None:
+        for field, what in self._missing(request, release, notes):
+            places = " nor in ".join((release, *(str(ppa) for ppa in request.archives)))
+            raise RequestError(field, f"{what} is not published in {places}")
+
+    def _missing(self, request: TestRequest, release: str, notes: Notes) -> Iterator[tuple[str, str]]:
+        """Field and source of all that is not there."""
         archives = [self._ppas.look(ppa, release, notes) for ppa in request.archives]
         suites = [
             Suite(archive.url, suite, archive.components, archive.keyring)
@@ -61,13 +79,11 @@ class Published:
         ]
         if not suites:
             return
-        places = " nor in ".join((release, *(str(ppa) for ppa in request.archives)))
         for field, name, version in self._wanted(request):
             if any(archive.holds(name, version) for archive in archives):
                 continue
             if not self._holds(suites, name, version, notes):
-                what = f"{name}/{version}" if version else name
-                raise RequestError(field, f"{what} is not published in {places}")
+                yield field, f"{name}/{version}" if version else name
 
     def _wanted(self, request: TestRequest) -> list[tuple[str, str, str | None]]:
         """Field, source and version of all that must be there."""

@@ -148,6 +148,10 @@ def test_packages_triggers_and_archives(
         request("anything", build_git="https://example.org/x", triggers=["ty-lib/2"]),
     ):
         assert looked_up(published, right) == ()
+        assert published.missing(right, RELEASE, Notes()) == ""
+    gone = request(triggers=["ty-other/1", "ty-lib/3", "ty-lib/4"])
+    assert published.missing(gone, RELEASE, Notes()) == "ty-lib/3"
+    assert published.missing(request("ty-none"), RELEASE, Notes()) == ""  # its triggers are there
     hidden = f"{PRIVATE}:{real.keys['key']}"
     wrong = hidden.replace(TOKEN, "wrong")
     for brief, asked in {
