@@ -7,11 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
 
 from tests.integration.brokers import OURS, QUEUES, channel_to
+from tests.integration.caring import urgent_of
+from tests.integration.spectators import Stage
 from tests.integration.yard import Yard
 from tests.servers import Rabbit, Swift, rabbit_node, swift_server
 from testyard.adapters.amqp import declare_topology
+from testyard.index import open_index
+from testyard.queue import DEAD_LETTERS
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +51,26 @@ def yard(broker_node: Rabbit, store_node: Swift, tmp_path: Path) -> Iterator[Yar
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture
+def stage(yard: Yard, store_node: Swift) -> Iterator[Stage]:
+    """The yard's status function, which hears of arrivals; queues of two contexts."""
+    urgent = str(urgent_of(yard))
+    yard.settings["topology"]["contexts"] = ["ubuntu", "urgent"]
+    made = Stage(yard, store_node.public_url)
+    yard.channel.queue_purge(DEAD_LETTERS)
+    yard.channel.queue_declare(urgent, durable=True)
+    made.start("status")
+    made.listens()
+    yield made
+    made.close()
+    yard.channel.queue_delete(urgent)
+
+
+@pytest.fixture
+def engine(stage: Stage) -> Iterator[Engine]:
+    """The stage's index."""
+    found = open_index(stage.database)
+    yield found
+    found.dispose()

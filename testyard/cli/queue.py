@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testyard.adapters.amqp import DeadLetter, dead_letters
+from testyard.cli import queuecare, requeuing, tidying
 from testyard.cli.edge import JsonOption, StateOption, command_settings, console, explained, print_json
 from testyard.cli.reference import listed
 from testyard.cli.runview import place
@@ -29,13 +30,28 @@ _WIDE = 110
 _BODY = 300
 
 
+app = typer.Typer(
+    invoke_without_command=True, help="What runs and what waits; remove, move and send back what waits."
+)
+app.command("list")(queuecare.list_)
+app.command("remove")(queuecare.remove)
+app.command("move")(queuecare.move)
+app.command("urgent")(queuecare.urgent)
+app.command("requeue")(requeuing.requeue)
+app.command("tidy")(tidying.tidy)
+
+
+@app.callback()
 @explained
 def queue(
+    context: typer.Context,
     dead: Annotated[bool, typer.Option("--dead", help="Show requests that can never work, and why.")] = False,
     state: StateOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Show what runs and what waits."""
+    if context.invoked_subcommand is not None:
+        return
     if dead:
         _show_dead(state, as_json=json_)
         return

@@ -28,9 +28,11 @@ ALL = leaves(typer.main.get_command(app))
 OURS = [(words, command) for words, command in ALL if words[0] != "local"]
 #: Becomes the worker, whose output is its log.
 RUN = ("worker", "run")
+#: What looks at a database first, in which nothing waits.
+CARE = tuple(("queue", name) for name in ("list", "remove", "move", "urgent", "tidy"))
 #: Those that ask servers; `worker check` looks at this machine, `audit`, `token` and `retry` at a
 #: database, `retry-hook` at a forge.
-ALONE = (RUN, ("worker", "check"), ("retry",), ("retry-hook",), ("audit",))
+ALONE = (RUN, ("worker", "check"), ("retry",), ("retry-hook",), ("audit",), *CARE)
 ASKING = [words for words, _ in OURS if words not in ALONE and words[0] != "token"]
 
 
@@ -53,7 +55,8 @@ ARGUMENTS = {
         name: ["x"]
         for name in ("show", "log", "retry", "follow", "cancel", "reproduce", "drain", "resume", "reload")
     },
-    **{name: ["x"] for name in ("make", "revoke")},
+    **{name: ["x"] for name in ("make", "revoke", "remove", "urgent", "requeue")},
+    "move": ["x", "--to", "urgent"],
 }
 
 
