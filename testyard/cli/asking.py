@@ -116,6 +116,20 @@ def ask_and_show(settings: Settings, wishes: Sequence[Wish], *, as_json: bool) -
             show_asked(sent, packages[: len(sent)], as_json=as_json)
 
 
+def ask_slowly(settings: Settings, wishes: Sequence[Wish], *, pause: float, as_json: bool) -> None:
+    """As `ask_and_show`, one each ``pause`` seconds. Who stops it has asked for those that are shown."""
+    done: list[Asked] = []
+    try:
+        for number, wish in enumerate(wishes):
+            time.sleep(pause if number else 0)
+            done.extend(ask(settings, [wish]))
+            if not as_json:
+                _show_one(done[-1])
+    finally:
+        if as_json:
+            show_asked(done, [wish.package for wish in wishes[: len(done)]], as_json=True)
+
+
 def show_asked(asked: Sequence[Asked], packages: Sequence[str], *, as_json: bool) -> None:
     """Tell what became of each."""
     if as_json:
@@ -131,17 +145,22 @@ def show_asked(asked: Sequence[Asked], packages: Sequence[str], *, as_json: bool
         ]
         print_json({"requests": fields})
         return
-    for one in asked:  # each line fits 80 columns, but for a long address
-        if one.standing is Standing.PASSED:
-            typer.echo(f"{one.request_id or one.path} has passed already: {one.path}")
-        else:
-            typer.echo(f"{one.request_id} {_WORDS[one.standing]} {one.queue}")
-        if one.request_id:
-            typer.echo(f"  {one.url}")
+    for one in asked:
+        _show_one(one)
     if any(one.standing is Standing.PASSED for one in asked):
         say("What has passed is asked for again with --force.")
     if under_way := [one for one in asked if one.standing is not Standing.PASSED]:
         say(f"Watch it: testyard follow {under_way[0].request_id}")
+
+
+def _show_one(asked: Asked) -> None:
+    """Each line fits 80 columns, but for a long address."""
+    if asked.standing is Standing.PASSED:
+        typer.echo(f"{asked.request_id or asked.path} has passed already: {asked.path}")
+    else:
+        typer.echo(f"{asked.request_id} {_WORDS[asked.standing]} {asked.queue}")
+    if asked.request_id:
+        typer.echo(f"  {asked.url}")
 
 
 def _straight(settings: Settings, wishes: Sequence[Wish]) -> Iterator[Asked]:

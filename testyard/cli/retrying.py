@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 from sqlalchemy import Connection, Engine
 
-from testyard.cli.asking import ask_and_show, databases
+from testyard.cli.asking import ask_and_show, ask_slowly, databases
 from testyard.cli.confirm import YesOption, confirm
 from testyard.cli.edge import (
     JsonOption,
@@ -70,6 +70,10 @@ def retry(
         typer.Option(metavar="PACKAGE", help="Whose triggers this package's tests hold up; repeatable."),
     ] = None,
     force: ForceOption = False,
+    rate: Annotated[
+        float,
+        typer.Option("--rate", metavar="N", min=0, help="Ask for N a minute at most."),
+    ] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be asked for.")] = False,
     yes: YesOption = False,
     json_: JsonOption = False,
@@ -106,7 +110,11 @@ def retry(
         _show(wishes, as_json=json_)
         return
     confirm(len(wishes), "request", yes=yes)
-    ask_and_show(settings, [wish for _, wish in wishes], as_json=json_)
+    wanted = [wish for _, wish in wishes]
+    if rate:
+        ask_slowly(settings, wanted, pause=60 / rate, as_json=json_)
+    else:
+        ask_and_show(settings, wanted, as_json=json_)
 
 
 def _usual_folder() -> Path | None:
