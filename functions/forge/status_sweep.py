@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from functions.index.claims import done
-from testyard.adapters.amqp import DeadLetter
+from testyard.adapters.deadletters import DeadLetter
 from testyard.cancel import cancelled
 from testyard.errors import ResultError
 from testyard.index import RequestRow, RequestState, index_errors

@@ -13,8 +13,9 @@ from functions.forge.status_sender import StatusSender
 from functions.forge.status_sweep import StatusSweep
 from functions.periodic import Periodic
 from functions.tables import Tables
-from testyard.adapters.amqp import SHOWN_QUEUE, dead_letters
+from testyard.adapters.amqp import SHOWN_QUEUE
 from testyard.adapters.consumer import Consumer
+from testyard.adapters.deadletters import dead_letters
 from testyard.adapters.forges import Forges
 from testyard.adapters.swift import SwiftStore
 from testyard.event import Event

@@ -17,11 +17,11 @@ from testyard.adapters.amqp import (
     NOTIFY_QUEUE,
     SHOWN_QUEUE,
     STATUS_QUEUE,
-    DeadLetter,
     Publisher,
     connection_parameters,
     queue_length,
 )
+from testyard.adapters.deadletters import DeadLetter
 from testyard.event import EVENTS_EXCHANGE, Event
 from testyard.queue import DEAD_LETTERS, QueueName, all_queues
 

@@ -22,7 +22,7 @@ import pytest
 from tests.archives import LOGIN, RELEASE, TOKEN, ArchiveSite, archive_site
 from tests.integration.yard import CONTAINER, Yard, body_of
 from tests.trees import account, machine_tree
-from testyard.adapters.amqp import dead_letters
+from testyard.adapters.deadletters import dead_letters
 from testyard.reproduce import in_testbed, recipe
 from testyard.result import Result
 from worker.process import CLEAN_ENVIRONMENT

@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from tests.integration.spectators import Stage
 from tests.integration.yard import Yard
 from tests.servers import Rabbit, Swift
-from testyard.adapters.amqp import dead_letters
+from testyard.adapters.deadletters import dead_letters
 from testyard.index import RequestState, open_index, read
 from testyard.local.ports import LOOPBACK
 from testyard.local.state import BROKER_USER, VHOST

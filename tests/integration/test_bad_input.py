@@ -14,7 +14,7 @@ import pytest
 from tests.integration.yard import CONTAINER, Yard, body_of
 from tests.servers import Swift
 from tests.trees import machine_tree
-from testyard.adapters.amqp import dead_letters
+from testyard.adapters.deadletters import dead_letters
 from testyard.result import BLACKLISTED, UNKNOWN, Result
 
 #: A body → what its dead letter says.

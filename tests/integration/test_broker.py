@@ -22,13 +22,12 @@ from tests.integration.brokers import (
 from tests.servers import Rabbit
 from testyard.adapters.amqp import (
     INDEX_QUEUE,
-    DeadLetter,
     Publisher,
     connection_parameters,
-    dead_letters,
     declare_topology,
     queue_length,
 )
+from testyard.adapters.deadletters import DeadLetter, dead_letters
 from testyard.arrival import ACCEPTED_HEADER
 from testyard.errors import BrokerError
 from testyard.event import COMPLETION_EXCHANGE

@@ -13,8 +13,9 @@ import pytest
 from tests.certificates import Authority
 from tests.integration.brokers import ID, NOBLE, wait_for, waiting
 from tests.servers import Rabbit
-from testyard.adapters.amqp import INDEX_QUEUE, Publisher, connect, dead_letters
+from testyard.adapters.amqp import INDEX_QUEUE, Publisher, connect
 from testyard.adapters.consumer import Consumer
+from testyard.adapters.deadletters import dead_letters
 from testyard.errors import BrokerError
 from testyard.event import COMPLETION_EXCHANGE
 

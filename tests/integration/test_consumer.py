@@ -18,14 +18,13 @@ from tests.servers import Rabbit
 from testyard.adapters.amqp import (
     INDEX_QUEUE,
     STATUS_QUEUE,
-    DeadLetter,
     Publisher,
     check_consuming,
     connect,
-    dead_letters,
     declare_topology,
 )
 from testyard.adapters.consumer import Consumer
+from testyard.adapters.deadletters import DeadLetter, dead_letters
 from testyard.errors import BrokerError, ResultError, StoreError
 from testyard.event import COMPLETION_EXCHANGE
 from testyard.queue import DEAD_LETTERS

@@ -13,7 +13,8 @@ from tests.integration.caring import cli, queued, states
 from tests.integration.spectators import Stage
 from tests.integration.yard import Yard
 from tests.servers import Rabbit
-from testyard.adapters.amqp import Publisher, dead_letters
+from testyard.adapters.amqp import Publisher
+from testyard.adapters.deadletters import dead_letters
 from testyard.arrival import body_digest
 from testyard.index.schema import arrival
 from testyard.intake.audit import Action, deeds

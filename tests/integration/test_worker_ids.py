@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.integration.yard import Yard, body_of
 from tests.servers import Rabbit
-from testyard.adapters.amqp import dead_letters
+from testyard.adapters.deadletters import dead_letters
 
 
 def test_an_id_of_another_request_is_refused_and_nothing_is_lost(yard: Yard, broker_node: Rabbit) -> None:

@@ -8,8 +8,6 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
@@ -50,7 +48,6 @@ STEPS = (
 )
 
 _PERSISTENT = 2
-_PEEK_LIMIT = 1000
 
 
 def connection_parameters(url: str) -> pika.URLParameters:
@@ -359,42 +356,3 @@ def queue_length(connection: pika.BlockingConnection, queue: str) -> tuple[int, 
             return None
         channel.close()
         return int(method.message_count), int(method.consumer_count)
-
-
-@dataclass(frozen=True)
-class DeadLetter:
-    """A body that could never work."""
-
-    queue: str
-    reason: str
-    request_id: str
-    body: bytes
-
-
-def dead_letters(url: str) -> tuple[DeadLetter, ...]:
-    """Look at the dead letters without taking them; at most the 1,000 oldest. Raises BrokerError."""
-    connection = connect(url)
-    with broker_errors("read dead letters"):
-        try:
-            channel = connection.channel()
-            return tuple(_peek(channel))
-        except ChannelClosedByBroker as error:
-            raise BrokerError(
-                f"broker: there is no queue {DEAD_LETTERS}", resolution="Run `testyard broker setup`."
-            ) from error
-        finally:
-            connection.close()  # unacknowledged: all go back in their old order
-
-
-def _peek(channel: BlockingChannel) -> Iterator[DeadLetter]:
-    for _ in range(_PEEK_LIMIT):
-        method, properties, body = channel.basic_get(DEAD_LETTERS)
-        if method is None or properties is None or body is None:
-            return
-        headers: dict[str, Any] = properties.headers or {}
-        yield DeadLetter(
-            queue=str(headers.get("queue", "")),
-            reason=str(headers.get("reason", "")),
-            request_id=str(headers.get("request_id", "")),
-            body=body,
-        )

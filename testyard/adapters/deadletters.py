@@ -1,27 +1,68 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Dead letters, sent back to where they came from."""
+"""Dead letters: looked at, and sent back to where they came from."""
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from pika.adapters.blocking_connection import BlockingChannel
-from pika.exceptions import UnroutableError
+from pika.exceptions import ChannelClosedByBroker, UnroutableError
 from pika.spec import BasicProperties
 
 from testyard.adapters.amqp import broker_errors, connect
 from testyard.arrival import ACCEPTED_HEADER, Arrival
-from testyard.errors import NotSentError
+from testyard.errors import BrokerError, NotSentError
 from testyard.event import EVENTS_EXCHANGE, Event, EventKind
 from testyard.fields import request_id as canonical
 from testyard.index.arrivals import event_of
 from testyard.queue import DEAD_LETTERS
 from testyard.request import new_request_id
 
+_PEEK_LIMIT = 1000
 _REASON = "taken from the dead letters"
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A body that could never work."""
+
+    queue: str
+    reason: str
+    request_id: str
+    body: bytes
+
+
+def dead_letters(url: str) -> tuple[DeadLetter, ...]:
+    """Look at the dead letters without taking them; at most the 1,000 oldest. Raises BrokerError."""
+    connection = connect(url)
+    with broker_errors("read dead letters"):
+        try:
+            channel = connection.channel()
+            return tuple(_peek(channel))
+        except ChannelClosedByBroker as error:
+            raise BrokerError(
+                f"broker: there is no queue {DEAD_LETTERS}", resolution="Run `testyard broker setup`."
+            ) from error
+        finally:
+            connection.close()  # unacknowledged: all go back in their old order
+
+
+def _peek(channel: BlockingChannel) -> Iterator[DeadLetter]:
+    for _ in range(_PEEK_LIMIT):
+        method, properties, body = channel.basic_get(DEAD_LETTERS)
+        if method is None or properties is None or body is None:
+            return
+        headers: dict[str, Any] = properties.headers or {}
+        yield DeadLetter(
+            queue=str(headers.get("queue", "")),
+            reason=str(headers.get("reason", "")),
+            request_id=str(headers.get("request_id", "")),
+            body=body,
+        )
 
 
 @dataclass(frozen=True)

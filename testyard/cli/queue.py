@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from testyard.adapters.amqp import DeadLetter, dead_letters
+from testyard.adapters.deadletters import DeadLetter, dead_letters
 from testyard.cli import queuecare, requeuing, tidying
 from testyard.cli.edge import JsonOption, StateOption, command_settings, console, explained, print_json
 from testyard.cli.reference import listed

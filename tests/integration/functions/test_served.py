@@ -22,13 +22,8 @@ from tests.integration.functions.conftest import Configure
 from tests.integration.functions.results import ID, path_of, put, request, runs
 from tests.postgres import postgres_server
 from tests.servers import Rabbit
-from testyard.adapters.amqp import (
-    INDEX_QUEUE,
-    STATUS_QUEUE,
-    Publisher,
-    connection_parameters,
-    dead_letters,
-)
+from testyard.adapters.amqp import INDEX_QUEUE, STATUS_QUEUE, Publisher, connection_parameters
+from testyard.adapters.deadletters import dead_letters
 from testyard.adapters.swift import SwiftStore
 from testyard.errors import BrokerError
 from testyard.event import COMPLETION_EXCHANGE, EVENTS_EXCHANGE, Event, EventKind

@@ -18,7 +18,8 @@ from tests.aws import Queues, aws_queues
 from tests.integration.functions.conftest import Configure
 from tests.integration.functions.results import path_of, put, runs
 from tests.servers import Rabbit
-from testyard.adapters.amqp import INDEX_QUEUE, STATUS_QUEUE, dead_letters
+from testyard.adapters.amqp import INDEX_QUEUE, STATUS_QUEUE
+from testyard.adapters.deadletters import dead_letters
 from testyard.adapters.swift import SwiftStore
 from testyard.errors import StoreError, TestyardError
 from testyard.event import Event, EventKind

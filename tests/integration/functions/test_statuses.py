@@ -18,7 +18,7 @@ from functions.forge.status_sweep import StatusSweep
 from tests.forges import TOKEN, ForgeServer, forge_server
 from tests.integration.functions.results import CONTAINER, ID, path_of, put
 from tests.integration.functions.test_claims import QUEUE, claimed
-from testyard.adapters.amqp import DeadLetter
+from testyard.adapters.deadletters import DeadLetter
 from testyard.adapters.forges import Forges
 from testyard.adapters.swift import SwiftStore
 from testyard.cancel import cancel

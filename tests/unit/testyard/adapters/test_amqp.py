@@ -11,7 +11,8 @@ from urllib.parse import quote
 import pytest
 
 from tests.certificates import Authority
-from testyard.adapters.amqp import Publisher, connection_parameters, dead_letters
+from testyard.adapters.amqp import Publisher, connection_parameters
+from testyard.adapters.deadletters import dead_letters
 from testyard.errors import BrokerError, SettingsError
 from testyard.queue import QueueName
 
