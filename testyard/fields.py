@@ -19,6 +19,8 @@ _PACKAGE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9.+-]*")
 _SOURCE = re.compile(r"[a-z0-9][a-z0-9.+-]+")
 _VERSION = re.compile(r"[a-zA-Z0-9.+:~-]+")
 _ENV = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*=[^\x00-\x1f\x7f]*")
+#: What autopkgtest-cloud tells a test its triggers by; migration software reads it in the result.
+_TRIGGERS = "ADT_TEST_TRIGGERS"
 _ENV_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 # no user:password@: the address stands in autopkgtest's arguments and in the public log
 _GIT = re.compile(r"(?:https?|git)://[a-zA-Z0-9._/~+%:-]+(?:#[a-zA-Z0-9._/+~][a-zA-Z0-9._/+~-]*)?")
@@ -84,6 +86,8 @@ def environment(value: Any) -> tuple[str, ...]:
                 "env",
                 f"{name[:80]!r} is no name of a variable: letters, digits and _, and no digit first",
             )
+        if name == _TRIGGERS:
+            raise RequestError("env", f"{_TRIGGERS} is set from triggers: name them there")
         if not _ENV.fullmatch(item):
             raise RequestError("env", f"{item[:80]!r} is not NAME=value on one line")
     return items

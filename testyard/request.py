@@ -57,6 +57,11 @@ class TestRequest:
         return bool(self.swiftuser or self.readable_by)
 
     @property
+    def from_git(self) -> bool:
+        """True if tests or packages come from a repository: what is tested is not what a release has."""
+        return bool(self.test_git or self.build_git)
+
+    @property
     def trigger_sources(self) -> tuple[str, ...]:
         """Source packages to take from the proposed pocket."""
         return tuple(t.split("/", 1)[0] for t in self.triggers if t != MIGRATION_REFERENCE)

@@ -32,7 +32,14 @@ _RESULTS = re.compile(r"(?:private-)?autopkgtest-[a-z0-9][a-z0-9._+-]*")
 CLAIMS = "testyard-claims"
 
 
-def container_name(release: str, ppas: Sequence[str] = (), *, private: bool = False) -> str:
+#: What stands for the archive of runs of repositories that name no archive: migration software reads the
+#: release's own container, and whoever may push to a repository has no say there.
+OF_REPOSITORIES = "upstream"
+
+
+def container_name(
+    release: str, ppas: Sequence[str] = (), *, private: bool = False, from_git: bool = False
+) -> str:
     """The container of a run: the last archive names it, ``private-`` begins a private one's name.
 
     Raises RequestError naming the part that no container can be named by.
@@ -43,6 +50,8 @@ def container_name(release: str, ppas: Sequence[str] = (), *, private: bool = Fa
     if ppas:
         last = Ppa.parse(ppas[-1])
         name += f"-{last.owner}-{last.name}"
+    elif from_git:
+        name += f"-{OF_REPOSITORIES}"
     return f"private-{name}" if private else name
 
 
@@ -57,7 +66,10 @@ def read_acl(reader: str) -> str:
 
 
 def archive_of(container: str, release: str) -> str:
-    """``owner-name`` of the archive that a container's runs used beside the release's own; else empty."""
+    """``owner-name`` of the archive that a container's runs used beside the release's own; else empty.
+
+    Of runs of repositories without an archive it is `OF_REPOSITORIES`.
+    """
     own, dash, archive = container.removeprefix("private-").partition(f"{container_name(release)}-")
     return archive if dash and not own else ""
 

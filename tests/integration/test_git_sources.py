@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.archives import ArchiveSite, archive_site
-from tests.integration.yard import PACKAGES, Yard, body_of
+from tests.integration.yard import CONTAINER, PACKAGES, Yard, body_of
 from tests.trees import machine_tree
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(400)]
@@ -60,6 +60,9 @@ def repository(folder: Path) -> None:
     git("update-server-info", at=folder)
 
 
+APART = f"{CONTAINER}-upstream"
+
+
 def _versions(yard: Yard, requests: dict[str, dict[str, str]], seconds: float = 200) -> dict[str, str]:
     """Which branch each request's test came from, by its trigger; what autopkgtest said if none did."""
     shutil.copyfile(machine_tree(), yard.use_unshare(slots=2, proposed_pocket=""))
@@ -69,8 +72,9 @@ def _versions(yard: Yard, requests: dict[str, dict[str, str]], seconds: float = 
     yard.wait(lambda: len(yard.completions()) == len(requests), "all have ended", seconds)
     yard.drain(worker)
     found = {}
-    for result in yard.results():
-        log = yard.log_of(result)
+    assert yard.results() == [], "none is among those of the release itself"
+    for result in yard.results(APART):
+        log = yard.log_of(result, APART)
         branches = [line.partition("=")[2] for line in log.splitlines() if line.startswith("from branch=")]
         found[result.triggers[0].partition("/")[0]] = (
             branches[0] if branches else f"{result.exit_code}: {log}"

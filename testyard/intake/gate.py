@@ -39,8 +39,6 @@ from testyard.settings import Intake, Settings
 
 log = logging.getLogger(__name__)
 
-#: Contexts whose results decide about migration.
-_MIGRATION = ("ubuntu", "huge", URGENT)
 #: Letters of what the audit log says of a refusal.
 _LONGEST = 500
 #: One of so many requests also removes the buckets that are full again.
@@ -155,6 +153,7 @@ class Gate:
         _known("release", queue.release, topology.releases)
         _known("architecture", queue.architecture, topology.architectures)
         _known("context", queue.context, topology.contexts)
+        _check_context(queue.context, request)
         if not topology.allows(queue.release, queue.architecture):
             raise RequestError("architecture", f"{queue.release} is not tested on {queue.architecture}")
         for name, url in (("test-git", request.test_git), ("build-git", request.build_git)):
@@ -208,6 +207,14 @@ def _check_reference(triggers: Sequence[str], ppas: Sequence[str], *, all_propos
         raise RequestError("all-proposed", f"{what}: it takes nothing from the proposed pocket")
 
 
+def _check_context(context: str, request: TestRequest) -> None:
+    """Who may ask there only must not get a result into the release's own container."""
+    if context == "ppa" and not request.ppas:
+        raise RequestError("context", "ppa is for requests with an archive: name one in ppas")
+    if context == "upstream" and not (request.from_git or request.ppas):
+        raise RequestError("context", "upstream is for requests with test-git or build-git")
+
+
 def _known(field_name: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
         there = ", ".join(known) or "none at all"
@@ -216,8 +223,7 @@ def _known(field_name: str, value: str, known: Sequence[str]) -> None:
 
 def _looked_up(wish: Wish, request: TestRequest) -> tuple[object, ...]:
     """What an answer of `Published` depends on."""
-    from_git = bool(request.test_git or request.build_git)
-    return wish.queue.release, request.package, request.triggers, request.ppas, from_git
+    return wish.queue.release, request.package, request.triggers, request.ppas, request.from_git
 
 
 def _questions(wish: Wish, request: TestRequest) -> list[Question]:
@@ -227,7 +233,8 @@ def _questions(wish: Wish, request: TestRequest) -> list[Question]:
         rights.append(Right.FORCE)
     if request.private:
         rights.append(Right.PRIVATE)
-    if (request.env or request.testname) and wish.queue.context in _MIGRATION:
+    # whatever the queue's name: by its container a run's result decides about migration, or does not
+    if (request.env or request.testname) and not (request.ppas or request.from_git or request.private):
         rights.append(Right.VARIABLES)
     if wish.queue.context == URGENT:  # it goes before what others asked for
         rights.append(Right.QUEUE)

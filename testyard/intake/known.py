@@ -112,7 +112,7 @@ def _passed(index: Connection, wanted: Mapping[str, Wanted]) -> Iterator[tuple[s
     for key, one in list(wanted.items()):
         if not _comparable(one.request):
             continue
-        container = container_name(one.queue.release, one.request.ppas)
+        container = container_name(one.queue.release, one.request.ppas, from_git=one.request.from_git)
         triggers = set(one.request.triggers)
         place = {"release": one.queue.release, "architecture": one.queue.architecture}
         for run in package_runs(index, one.request.package, **place, limit=_SAME):

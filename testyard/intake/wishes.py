@@ -45,7 +45,7 @@ def wishes_of(
 def usual_context(request: TestRequest) -> str:
     """Where a request waits for which no context is named."""
     # a project's hook names an archive too, and waits with the other projects
-    if request.test_git or request.build_git:
+    if request.from_git:
         return "upstream"
     return "ppa" if request.ppas else DEFAULT_CONTEXT
 

@@ -24,7 +24,7 @@ class ContainerChoice:
 
     def __init__(self, store: Store, request: TestRequest, release: str, *, settle: float = SETTLE) -> None:
         self._store = store
-        self._name = container_name(release, request.ppas, private=request.private)
+        self._name = container_name(release, request.ppas, private=request.private, from_git=request.from_git)
         self._private = request.private
         self._reader = request.swiftuser or ""
         self._settle = settle

@@ -38,6 +38,13 @@ def test_containers(ppas: list[str], private: bool, name: str) -> None:
     assert is_results_container(name)
 
 
+def test_runs_of_repositories_are_apart_from_what_migration_software_reads() -> None:
+    assert container_name("noble", from_git=True) == "autopkgtest-noble-upstream"
+    assert container_name("noble", ["me/one"], from_git=True) == "autopkgtest-noble-me-one"
+    assert container_name("noble", private=True, from_git=True) == "private-autopkgtest-noble-upstream"
+    assert archive_of("autopkgtest-noble-upstream", "noble") == "upstream"
+
+
 def test_a_readers_own_container() -> None:
     shared = container_name("noble", ["me/one"], private=True)
     own = reader_container(shared, "alice")

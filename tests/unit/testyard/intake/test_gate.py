@@ -33,6 +33,9 @@ def wish(
     return Wish(QueueName.parse(queue), package, parameters, force=force)
 
 
+REPOSITORY = "https://example.org/a"
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(
@@ -40,7 +43,7 @@ def settings(tmp_path: Path) -> Settings:
         topology=Topology(
             releases=("noble", "focal"),
             architectures=("amd64", "riscv64"),
-            contexts=("ubuntu", "ppa"),
+            contexts=("ubuntu", "ppa", "upstream"),
             allowed={"focal": ("amd64",)},
         ),
         intake=Intake(rates=Rates(identity_burst=2, address_burst=3)),
@@ -106,6 +109,20 @@ def test_a_token_is_for_its_scopes_only(gate: Gate) -> None:
     assert gate.may(OPERATOR, Right.ADMIN)
 
 
+def test_variables_are_a_right_where_results_decide_about_migration(
+    settings: Settings, memory: Engine, tmp_path: Path
+) -> None:
+    rules = tmp_path / "policy.toml"
+    rules.write_text('[[rule]]\nwho = "github/jane"\nmay = "request"\n')
+    settings = settings.model_copy(update={"intake": settings.intake.model_copy(update={"policy": rules})})
+    gate = Gate.of(settings, memory)
+    queue = "debci-upstream-noble-amd64"
+    gate.allow([wish(env=["A=1"], ppas=["a/b"]), wish(queue=queue, env=["A=1"], test_git=REPOSITORY)], JANE)
+    for kept in (wish(env=["A=1"]), wish(testname="one"), wish(queue=queue, env=["A=1"])):
+        with pytest.raises(ForbiddenError, match="variables"):
+            gate.allow([kept], JANE)
+
+
 def test_own_requests_may_be_cancelled_and_others_not(gate: Gate) -> None:
     gate.may_cancel(JANE, "github/jane", "gzip")
     gate.may_cancel(OPERATOR, "github/jane", "gzip")
@@ -124,6 +141,10 @@ def test_own_requests_may_be_cancelled_and_others_not(gate: Gate) -> None:
         (wish(queue="debci-focal-riscv64"), "architecture", "focal is not tested on riscv64"),
         (wish(queue="debci-huge-noble-amd64"), "context", "'huge' is not configured"),
         (wish("GZIP"), "package", "capital letters"),
+        # else who may ask there only gets a result into the container that migration software reads
+        (wish(queue="debci-ppa-noble-amd64", triggers=["gzip/1"]), "context", "name one in ppas"),
+        (wish(queue="debci-upstream-noble-amd64", triggers=["gzip/1"]), "context", "test-git or build-git"),
+        (wish(env=["ADT_TEST_TRIGGERS=gzip/1"]), "env", "is set from triggers"),
         (wish(triggers=["migration-reference/0", "gzip/1"]), "triggers", "no other trigger"),
         (wish(triggers=["migration-reference/0"], ppas=["a/b"]), "ppas", "no archive"),
         (wish(triggers=["migration-reference/0"], all_proposed="1"), "all-proposed", "proposed pocket"),
@@ -169,7 +190,7 @@ def test_rights_from_a_file(settings: Settings, memory: Engine, tmp_path: Path) 
     ):
         with pytest.raises(ForbiddenError, match=words):
             gate.allow([wish(), taken], JANE)
-    gate.allow([wish(env=["A=1"], queue="debci-ppa-noble-amd64")], JANE)
+    gate.allow([wish(env=["A=1"], queue="debci-ppa-noble-amd64", ppas=["a/b"])], JANE)
 
 
 @pytest.mark.parametrize("key", ["build_git", "test_git"])
