@@ -14,8 +14,9 @@ from sqlalchemy import Connection, func, or_, select
 from testyard.errors import RequestError
 from testyard.index import RequestRow, RequestState
 from testyard.index.read import find_request, package_runs, request_states, requests_in
+from testyard.intake.audit import Action
 from testyard.intake.fingerprint import fingerprint
-from testyard.intake.schema import asked
+from testyard.intake.schema import asked, audit
 from testyard.queue import QueueName
 from testyard.request import MIGRATION_REFERENCE, TestRequest, make_request
 from testyard.run import Outcome
@@ -65,11 +66,12 @@ class Wanted:
 def known(memory: Connection, index: Connection, wanted: Iterable[Wanted], owner: str) -> dict[str, Known]:
     """By fingerprint: the same request that waits or runs, or else the newest run that passed.
 
-    A private one is known to its owner only.
+    A private one is known to its owner only. One that was cancelled is not known any more.
     """
     missing = {one.print: one for one in wanted}
     found: dict[str, Known] = {}
-    for look in (_asked(memory, index, missing, owner), _heard_of(index, missing), _passed(index, missing)):
+    looks = _asked(memory, index, missing, owner), _heard_of(memory, index, missing), _passed(index, missing)
+    for look in looks:
         for key, one in look:
             found.setdefault(key, one)
             missing.pop(key, None)
@@ -91,19 +93,39 @@ def _asked(
         query = select(rows).where(rows.c.place <= _SAME).order_by(rows.c.place)
         same = memory.execute(query).all()
         states = request_states(index, [row.request_id for row in same])
+        cancelled = cancelled_ids(memory, [row.request_id for row in same])
         for row in same:
+            if row.request_id in cancelled:
+                continue
             state = states.get(row.request_id)
             if state in _UNDER_WAY or (state is None and row.created > time.time() - UNSEEN):
                 yield row.fingerprint, Known(_standing(state), row.request_id)
 
 
-def _heard_of(index: Connection, wanted: Mapping[str, Wanted]) -> Iterator[tuple[str, Known]]:
+def cancelled_ids(memory: Connection, request_ids: Sequence[str]) -> set[str]:
+    """Those that somebody has cancelled. The index hears of it later, and of one that runs at its end."""
+    return {
+        found
+        for part in chunks(request_ids, _CHUNK)
+        for found in memory.execute(
+            select(audit.c.request_id).where(
+                audit.c.request_id.in_(part), audit.c.action == str(Action.CANCELLED)
+            )
+        ).scalars()
+    }
+
+
+def _heard_of(
+    memory: Connection, index: Connection, wanted: Mapping[str, Wanted]
+) -> Iterator[tuple[str, Known]]:
     """What came straight to the broker, and is told of by events."""
     public = {one.request.package for one in wanted.values() if not one.request.private}
     for package in sorted(public):
-        for row in requests_in(index, _UNDER_WAY, package=package, limit=_CHUNK):
-            key = _row_print(row)
-            if key in wanted:
+        rows = requests_in(index, _UNDER_WAY, package=package, limit=_CHUNK)
+        alike = [(key, row) for row in rows if (key := _row_print(row)) in wanted]
+        cancelled = cancelled_ids(memory, [row.request_id for _, row in alike])
+        for key, row in alike:
+            if row.request_id not in cancelled:
                 yield key, Known(_standing(row.state), row.request_id)
 
 
