@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import itertools
 import json
 import os
 import subprocess
@@ -25,6 +26,14 @@ SECRET = "a secret of the project"
 HEAD = "f95f852bd8fca8fcc58a9a2d6c842781e32a215e"
 BASE = "9049f1265b7d61be4a8904a9a27120d2064dab3b"
 PROJECT = "octo-org/hello.world"
+
+
+_CLOCK = itertools.count(int(time.time()) - 86400)
+
+
+def tick() -> str:
+    """The time as forges write it: a second later each time, so later events are newer."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(next(_CLOCK)))
 
 
 @dataclass(frozen=True)
@@ -118,7 +127,16 @@ def _repository(address: str, name: str = PROJECT, **more: Any) -> dict[str, Any
     }
 
 
-def github_pull(action: str, *, number: int = 2, head: str = HEAD, fork: bool = False, **more: Any) -> Hook:
+def github_pull(
+    action: str,
+    *,
+    number: int = 2,
+    head: str = HEAD,
+    fork: bool = False,
+    base_ref: str = "main",
+    updated: str = "",
+    **more: Any,
+) -> Hook:
     """``pull_request`` of GitHub."""
     base = _repository("https://github.com")
     source = _repository("https://github.com", "stranger/hello.world") if fork else base
@@ -134,12 +152,15 @@ def github_pull(action: str, *, number: int = 2, head: str = HEAD, fork: bool = 
         "body": "This is a pretty simple change that we need to pull into main.",
         "labels": [{"id": 1, "name": "needs-tests", "color": "ff0000"}],
         "head": {"label": f"{user}:changes", "ref": "changes", "sha": head, "repo": source},
-        "base": {"label": "octo-org:main", "ref": "main", "sha": BASE, "repo": base},
+        "base": {"label": f"octo-org:{base_ref}", "ref": base_ref, "sha": BASE, "repo": base},
+        "updated_at": updated or tick(),
         "author_association": "NONE" if fork else "MEMBER",
         "statuses_url": f"{api}/statuses/{head}",
         "draft": False,
         "merged": False,
     }
+    if action in ("labeled", "unlabeled"):
+        more.setdefault("label", {"id": 1, "name": "needs-tests"})
     payload = {
         "action": action,
         "number": number,
@@ -162,7 +183,13 @@ def github_comment(
     payload = {
         "action": "created",
         "issue": issue,
-        "comment": {"id": 1, "body": text, "user": {"login": user}, "author_association": association},
+        "comment": {
+            "id": 1,
+            "body": text,
+            "user": {"login": user},
+            "author_association": association,
+            "created_at": tick(),
+        },
         "repository": _repository("https://github.com"),
         "sender": {"login": user},
     }
@@ -228,6 +255,7 @@ def gitlab_merge(
         "labels": [{"id": 206, "title": "needs-tests"}],
         "action": action,
         "url": f"https://gitlab.com/{PROJECT}/-/merge_requests/2",
+        "updated_at": tick().replace("T", " ").replace("Z", " UTC"),
     }
     if oldrev and action == "update":
         attributes["oldrev"] = oldrev
@@ -252,7 +280,8 @@ def gitlab_note(text: str) -> Hook:
         "event_type": "note",
         "user": {"id": 1, "name": "Administrator", "username": "root"},
         "project": _gitlab_project(),
-        "object_attributes": {"id": 1244, "note": text, "noteable_type": "MergeRequest", "action": "create"},
+        "object_attributes": {"id": 1244, "note": text, "noteable_type": "MergeRequest", "action": "create"}
+        | {"created_at": tick()},
         "merge_request": {key: value for key, value in merge.items() if key not in ("action", "url")},
     }
     return Hook("gitlab", "Note Hook", payload)
@@ -290,9 +319,16 @@ def _gitlab_project() -> dict[str, Any]:
 
 
 def forgejo_pull(
-    action: str, *, forge: str = "forgejo", address: str = "https://codeberg.org", fork: bool = False
+    action: str,
+    *,
+    forge: str = "forgejo",
+    address: str = "https://codeberg.org",
+    fork: bool = False,
+    agit: bool = False,
+    head: str = HEAD,
+    labels: tuple[str, ...] = ("needs-tests",),
 ) -> Hook:
-    """``pull_request`` of Forgejo and Gitea."""
+    """``pull_request`` of Forgejo and Gitea. ``agit``: of a push to refs/for/main."""
     event = {"synchronized": "pull_request_sync", "label_updated": "pull_request_label"}.get(
         action, "pull_request"
     )
@@ -309,8 +345,14 @@ def forgejo_pull(
             "user": {"login": "octocat", "username": "octocat"},
             "title": "Update the README",
             "state": "open",
-            "labels": [{"id": 1, "name": "needs-tests"}],
-            "head": {"label": "changes", "ref": "changes", "sha": HEAD, "repo": source},
+            "labels": [{"id": 1, "name": name} for name in labels],
+            "head": {
+                "label": "" if agit else "changes",
+                "ref": "refs/pull/2/head" if agit else "changes",
+                "sha": head,
+                "repo": source,
+            },
+            "updated_at": tick().replace("Z", "+00:00"),
             "base": {"label": "main", "ref": "main", "sha": BASE, "repo": base},
         },
         "repository": base,
@@ -331,7 +373,7 @@ def forgejo_comment(text: str, *, forge: str = "forgejo") -> Hook:
             "pull_request": {"merged": False},
             "html_url": f"https://codeberg.org/{PROJECT}/pulls/2",
         },
-        "comment": {"id": 3, "body": text, "user": {"login": "octocat"}},
+        "comment": {"id": 3, "body": text, "user": {"login": "octocat"}, "created_at": tick()},
         "repository": _repository("https://codeberg.org"),
         "sender": {"login": "octocat"},
         "is_pull": True,

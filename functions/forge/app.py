@@ -9,7 +9,8 @@ from dataclasses import replace
 from starlette.applications import Starlette
 
 from functions.asgi import Background, consuming, function_app, repeating, start_logging
-from functions.forge.hooks import Hands, HookWork
+from functions.forge.hands import Hands
+from functions.forge.hooks import HookWork
 from functions.forge.statuses import status_work
 from functions.periodic import Periodic
 from functions.tables import Tables

@@ -16,6 +16,7 @@ from testyard.index.read import request_states
 from testyard.intake import audit
 from testyard.intake.audit import Action
 from testyard.intake.identity import Identity
+from testyard.intake.known import cancelled_ids
 from testyard.intake.schema import asked
 from testyard.intake.submit import Wish
 from testyard.ports import Store
@@ -50,7 +51,7 @@ def submit_time(when: float) -> str:
 
 
 def about(memory: Engine, index: Engine, thing: str) -> tuple[Before, ...]:
-    """What was asked for about a pull request or branch (`Hook.thing`)."""
+    """What was asked for about a pull request or branch (`Hook.thing`); what was cancelled has ended."""
     query = (
         select(
             asked.c.request_id, asked.c.queue, asked.c.package, asked.c.owner, asked.c.subject, asked.c.body
@@ -62,6 +63,7 @@ def about(memory: Engine, index: Engine, thing: str) -> tuple[Before, ...]:
     )
     with index_errors(), memory.connect() as connection:
         rows = connection.execute(query).all()
+        gone = cancelled_ids(connection, [row.request_id for row in rows])
     with index_errors(), index.connect() as connection:
         states = request_states(connection, [row.request_id for row in rows])
     recent = time.time() - _UNSEEN
@@ -73,10 +75,14 @@ def about(memory: Engine, index: Engine, thing: str) -> tuple[Before, ...]:
             row.owner,
             row.subject,
             parse_body(row.body).submit_time or "",
-            states[row.request_id] in _UNDER_WAY if row.request_id in states else row.created > recent,
+            row.request_id not in gone and _waits_or_runs(states.get(row.request_id), row.created > recent),
         )
         for row in rows
     )
+
+
+def _waits_or_runs(state: RequestState | None, recent: bool) -> bool:
+    return recent if state is None else state in _UNDER_WAY
 
 
 def again(connection: Connection, request_id: str) -> Wish | None:

@@ -4,18 +4,35 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from sqlalchemy import Connection
 
 from testyard.intake.delivery import Delivery
 from testyard.intake.hook import Hook
-from testyard.intake.statuses import Shown, change, context_of, of_commit, want
+from testyard.intake.statuses import Shown, change, of_commit, want
 from testyard.intake.submit import Accepted, Wish
 
 #: The status that says why nothing could be asked for.
 CONTEXT = "testyard"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A wish, and the context in which its commit shows it. ``names``: how a command may call it."""
+
+    wish: Wish
+    context: str
+    place: Mapping[str, Any] = field(default_factory=dict)
+    names: frozenset[str] = frozenset()
+
+
+def place_of(hook: Hook) -> dict[str, Any]:
+    """What of a hook is needed again if somebody asks for the same once more."""
+    return {"number": hook.number, "ref": hook.ref, "stranger": hook.stranger}
 
 
 def derived_id(delivery: Delivery, *parts: str) -> str:
@@ -23,19 +40,18 @@ def derived_id(delivery: Delivery, *parts: str) -> str:
     return str(uuid5(NAMESPACE_URL, "\n".join((delivery.forge, delivery.key, *parts))))
 
 
-def show_requests(connection: Connection, hook: Hook, made: Iterable[tuple[Wish, Accepted]]) -> None:
+def show_requests(connection: Connection, hook: Hook, made: Iterable[tuple[Planned, Accepted]]) -> None:
     """Let the commit show how the requests go on; what was wrong before is no more."""
-    for wish, accepted in made:
-        queue = accepted.queue
+    for planned, accepted in made:
         want(
             connection,
             accepted.request_id,
             forge=hook.forge,
             project=hook.project,
             commit=hook.head,
-            context=context_of(queue.release, queue.architecture, wish.parameters.get("testname")),
-            place={"number": hook.number, "ref": hook.ref},
-            details={"queue": str(queue), "package": wish.package},
+            context=planned.context,
+            place=planned.place,
+            details={"queue": str(accepted.queue), "package": planned.wish.package},
         )
     for row in of_commit(connection, hook.forge, hook.project, hook.head):
         if row.context == CONTEXT and row.wanted is Shown.REJECTED:
@@ -52,7 +68,7 @@ def show_problem(connection: Connection, hook: Hook, delivery: Delivery, reason:
         project=hook.project,
         commit=hook.head,
         context=CONTEXT,
-        place={"number": hook.number, "ref": hook.ref},
+        place={**place_of(hook), "query": delivery.query},
         details={},
     )
     change(connection, request_id, Shown.REJECTED, when=time.time(), ended={"reason": reason})

@@ -8,11 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from functions.forge.plan import wishes_for
-from functions.webhook.hook import event_of, id_of, payload_of, project_of, relevant
+from tests.contract.hooks import SETTINGS, delivered, fuzz, read, wishes_for
 from tests.hooks import (
     HEAD,
     PROJECT,
@@ -29,43 +27,12 @@ from tests.hooks import (
 )
 from testyard.errors import RequestError, ResultError
 from testyard.intake.delivery import Delivery
-from testyard.intake.hook import Hook as Found
 from testyard.intake.hook import HookKind, of_pull_request, read_hook
 from testyard.intake.hookfile import (
     Ask,
-    Command,
     asks_of_address,
-    asks_of_file,
-    asks_of_project,
     commands_of,
 )
-from testyard.settings import Settings, Topology
-
-SETTINGS = Settings(topology=Topology(releases=("noble", "jammy"), architectures=("amd64", "arm64")))
-
-
-def delivered(hook: Hook, query: str = "") -> Delivery:
-    headers = {name.lower(): value for name, value in hook.headers.items()}
-    text, payload = payload_of(headers, hook.body)
-    event = event_of(hook.forge, headers)
-    assert relevant(hook.forge, event)
-    return Delivery(
-        forge=hook.forge,
-        project=project_of(hook.forge, payload),
-        event=event,
-        id=id_of(hook.forge, headers),
-        query=query,
-        address="192.0.2.1",
-        body=text,
-        time=1_700_000_000.5,
-    )
-
-
-def read(hook: Hook) -> Found:
-    found = read_hook(delivered(hook))
-    assert found is not None
-    return found
-
 
 CLONES = {
     "github": "https://github.com/octo-org/hello.world.git",
@@ -112,6 +79,49 @@ def test_pull_requests(hook: Hook, kind: HookKind) -> None:
 def test_strangers(hook: Hook) -> None:
     found = read(hook)
     assert (found.stranger, found.member, found.clone) == (True, False, CLONES[hook.forge])
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        {"label": "", "ref": "refs/pull/2/head"},  # as Forgejo and Gitea tell of a push to refs/for/main
+        {"label": "", "ref": "changes"},
+        {"label": "changes", "ref": "refs/pull/2/head"},  # its branch is gone
+    ],
+)
+def test_a_push_to_refs_for_is_a_strangers(head: dict[str, str]) -> None:
+    hook = forgejo_pull("opened")
+    payload = json.loads(json.dumps(hook.payload))
+    payload["pull_request"]["head"].update(head)
+    assert read(replace(hook, payload=payload)).stranger
+    assert read(forgejo_pull("opened", agit=True, forge="gitea")).stranger
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        ("2023-11-14T22:13:20Z", 1_700_000_000.0),
+        ("2023-11-14T22:13:20.250Z", 1_700_000_000.25),
+        ("2023-11-14T23:13:20+01:00", 1_700_000_000.0),
+        ("2023-11-14 22:13:20 UTC", 1_700_000_000.0),
+        ("2023-11-14 22:13:20 +0000", 1_700_000_000.0),
+        ("0001-01-01T00:00:00Z", 0.0),
+        ("yesterday", 0.0),
+        (None, 0.0),
+        (2**70, 0.0),
+    ],
+)
+def test_when_a_forge_told_of_it(written: Any, seconds: float) -> None:
+    hook = github_pull("opened")
+    pull = {**hook.payload["pull_request"], "updated_at": written}
+    assert read(replace(hook, payload={**hook.payload, "pull_request": pull})).told == seconds
+
+
+def test_branches_of_any_name() -> None:
+    """To be merged into; what is pushed to them is not fetched."""
+    assert read(github_pull("opened", base_ref="größe/fix(#12)")).branch == "größe/fix(#12)"
+    refs = ["refs/tags/@scope/pkg@1.2.3", "refs/heads/fix(#12)", "refs/heads/größe"]
+    assert [read_hook(delivered(github_push(ref=ref))) for ref in refs] == [None, None, None]
 
 
 @pytest.mark.parametrize("hook", [github_push(), gitlab_push()])
@@ -199,126 +209,11 @@ def test_a_replay_has_the_same_key_and_other_things_have_not() -> None:
     assert replace(one, body=one.body + " ").key != one.key
     again = delivered(replace(github_rerun(), id="a"))
     assert replace(again, id="b").key != again.key  # pressed twice
+    suite = delivered(replace(github_rerun("check_suite"), id="a"))
+    assert replace(suite, id="b").key == suite.key
     assert Delivery.from_bytes(one.to_bytes()) == one
-
-
-def test_the_address_asks_as_it_always_did() -> None:
-    query = "release=noble&arch=amd64&arch=arm64&package=systemd-upstream&ppa=a%2Fb"
-    query += "&env=CFLAGS%3D-O0%3BX%3D1&build-git=https%3A%2F%2Fsalsa.example.org%2Fx"
-    hook = read(github_pull("opened"))
-    wishes = wishes_for(SETTINGS, asks_of_address(query), hook, delivered(github_pull("opened"), query))
-    assert [str(wish.queue) for wish in wishes] == [
-        "debci-upstream-noble-amd64",
-        "debci-upstream-noble-arm64",
-    ]
-    statuses = f"https://api.github.com/repos/{PROJECT}/statuses/{HEAD}"
-    for wish in wishes:
-        assert (wish.package, wish.subject) == ("systemd-upstream", f"github/{PROJECT}#2@{HEAD}")
-        assert wish.parameters == {
-            "ppas": ["a/b"],
-            "build-git": "https://salsa.example.org/x",
-            "env": [
-                "CFLAGS=-O0",
-                "X=1",
-                "UPSTREAM_PULL_REQUEST=2",
-                f"UPSTREAM_COMMIT={HEAD}",
-                f"GITHUB_STATUSES_URL={statuses}",
-            ],
-            "submit-time": "2023-11-14 22:13:20+0000",
-        }
-    assert len({wish.request_id for wish in wishes}) == 2
-    again = wishes_for(SETTINGS, asks_of_address(query), hook, delivered(github_pull("opened"), query))
-    assert [wish.request_id for wish in again] == [wish.request_id for wish in wishes]
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        "colour=1",
-        "readable-by=x",
-        "release=a&release=b&package=x&package=y",
-        "&".join(f"env={n}%3D1" for n in range(300)),
-    ],
-)
-def test_wrong_addresses(query: str) -> None:
-    with pytest.raises(RequestError):
-        asks_of_address(query)
-
-
-def test_the_file() -> None:
-    content = b"""
-    [[test]]
-    name = "quick"
-    release = "noble"
-    arch = "amd64"
-    testname = "smoke"
-    env = ["A=1"]
-
-    [[test]]
-    name = "all"
-    labels = ["needs-tests"]
-    branches = ["main", "stable"]
-    on = ["pull-request", "push"]
-    package = "hello"
-    """
-    quick, full = asks_of_file(content)
-    assert quick == Ask("quick", ("noble",), ("amd64",), "", {"testname": "smoke", "env": ["A=1"]})
-    hook = read(github_pull("opened"))
-    delivery = delivered(github_pull("opened"))
-
-    def queues(hook: Found, command: Command | None = None) -> list[str]:
-        asks = (quick, replace(full, release=("jammy",)))
-        return [
-            f"{wish.package} {wish.queue}" for wish in wishes_for(SETTINGS, asks, hook, delivery, command)
-        ]
-
-    one = ["hello.world debci-upstream-noble-amd64"]
-    both = ["hello debci-upstream-jammy-amd64", "hello debci-upstream-jammy-arm64"]
-    assert queues(hook) == one + both
-    assert queues(replace(hook, labels=frozenset())) == one
-    assert queues(replace(hook, labels=frozenset()), Command("test")) == one + both
-    assert queues(replace(hook, branch="other")) == one
-    assert queues(replace(hook, kind=HookKind.LABELLED)) == both
-    assert queues(read(github_push())) == both
-    assert queues(hook, Command("test", ("quick",))) == one
-    assert queues(hook, Command("test", ("smoke",))) == one
-    assert queues(hook, Command("test", ("jammy/arm64", "noble"))) == one + both[1:]
-    with pytest.raises(RequestError, match=r"nothing is called never; there is: .*quick"):
-        queues(hook, Command("test", ("never",)))
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"[",
-        b"\xff",
-        b"x = 1\n[[test]]",
-        b"test = 1",
-        b"[[test]]\ncolour = 1",
-        b"[[test]]\narch = 1",
-        b"[[test]]\non = 'tag'",
-        b"[[test]]\npackage = ['a']",
-        b"[[test]]\n" * 21,
-        b"[[test]]\nreadable-by = 'x'",
-    ],
-)
-def test_wrong_files(content: bytes) -> None:
-    with pytest.raises(RequestError, match=r"testyard\.toml"):
-        asks_of_file(content)
-
-
-def test_defaults_of_a_project() -> None:
-    assert asks_of_project({}) == ()
-    assert asks_of_project({"release": ("noble",), "package": "x"}) == (Ask("", ("noble",), (), "x"),)
-
-
-def test_commands() -> None:
-    text = (
-        "Looks good.\r\n/test quick noble/amd64\r\n> /cancel\r\n/retest\n /test\n/testing\nsee /test\n/retest"
-    )
-    assert commands_of(text) == (Command("test", ("quick", "noble/amd64")), Command("retest"))
-    assert len(commands_of("\n".join(f"/test {n}" for n in range(50)))) == 5
+    older = {key: value for key, value in json.loads(one.to_bytes()).items() if key != "not_before"}
+    assert Delivery.from_bytes(json.dumps(older).encode()) == one
 
 
 JSON = st.recursive(
@@ -371,35 +266,11 @@ def anything_may_come(data: st.DataObject) -> None:
         assert len(error.brief) < 2000  # noqa: PT017
 
 
-def any_file_may_come(data: st.DataObject) -> None:
-    """As above, for files, addresses and comments."""
-    keys = st.sampled_from(["name", "release", "arch", "on", "env", "labels", "package", "x"])
-    values = st.sampled_from(['"noble"', '["amd64"]', "1", '["a\\nb"]', "[[1]]", "{}", '"-x"', "1979-05-27"])
-    lines = st.lists(st.one_of(st.just("[[test]]"), st.builds("{} = {}".format, keys, values)), max_size=8)
-    content = data.draw(st.binary(max_size=60) | lines.map(lambda found: "\n".join(found).encode()))
-    hook, delivery = read(github_pull("opened")), delivered(github_pull("opened"))
-    for asks in (lambda: asks_of_file(content), lambda: asks_of_address(content.decode("latin-1"))):
-        try:
-            wishes_for(SETTINGS, asks(), hook, delivery)
-        except RequestError as error:
-            assert "\n" not in error.brief  # noqa: PT017
-    commands_of(content.decode("latin-1"))
-
-
-def fuzz(check: Any, cases: int) -> None:
-    calm = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-    settings(max_examples=cases, deadline=None, suppress_health_check=calm, database=None)(
-        given(st.data())(check)
-    )()
-
-
-@pytest.mark.parametrize("check", [anything_may_come, any_file_may_come])
-def test_anything_may_come(check: Any) -> None:
-    fuzz(check, 200)
+def test_anything_may_come() -> None:
+    fuzz(anything_may_come, 200)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("check", [anything_may_come, any_file_may_come])
-def test_anything_may_come_at_length(check: Any) -> None:
-    fuzz(check, 50_000)
+def test_anything_may_come_at_length() -> None:
+    fuzz(anything_may_come, 50_000)

@@ -103,9 +103,11 @@ def file_of(calls: Calls, address: str, headers: Mapping[str, str], ref: str) ->
     except ForgeError as error:
         if ": status 404" in error.brief:
             return None
+        if isinstance(error.__cause__, OutsideError) and ": more than " in error.brief:
+            raise ForgeError(f"the file is too large: {error.brief}", lasting=True) from error
         raise
-    except (KeyError, TypeError, ValueError) as error:
-        raise ForgeError("the answer is no file") from error
+    except (KeyError, TypeError, ValueError) as error:  # a directory, or a link
+        raise ForgeError("the answer is no file", lasting=True) from error
 
 
 def _refusal(action: str, answer: Answer) -> ForgeError:

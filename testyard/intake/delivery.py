@@ -19,8 +19,8 @@ from testyard.jsonobject import parse_object
 #: two texts of 65,536 characters. Only pushes of thousands of commits are larger.
 MOST_BYTES = 4 * 1024 * 1024
 
-#: Events of a check run or suite: asked for twice, the body may be the same.
-_AGAIN = ("check_run", "check_suite")
+#: Pressed twice, the body may be the same. A replay finds that the check is another request's by then.
+_AGAIN = ("check_run",)
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Delivery:
     ``project`` is ``owner/project``, proved by the signature. ``event`` is the forge's word for it, ``id``
     the forge's id: no signature covers these two, nor ``query``, the hook's address behind the ``?``.
     ``time`` is Unix time. ``left_out`` counts refused ones before this one that nobody was told of.
+    ``not_before`` is the Unix time until which it is put off.
     """
 
     forge: str
@@ -42,6 +43,7 @@ class Delivery:
     time: float = field(default_factory=time.time)
     refused: str = ""
     left_out: int = 0
+    not_before: float = 0.0
 
     @property
     def key(self) -> str:
@@ -58,14 +60,14 @@ class Delivery:
     def from_bytes(cls, body: bytes) -> Delivery:
         """Read one; raises ResultError."""
         try:
-            value = parse_object(body)
+            value = {"not_before": 0.0, **parse_object(body)}
             return cls(**{each.name: _typed(each.name, value[each.name]) for each in fields(cls)})
         except (KeyError, TypeError, ValueError) as error:
             raise ResultError(f"delivery: {error}") from error
 
 
 def _typed(name: str, value: Any) -> Any:
-    kinds: Any = {"time": int | float, "left_out": int}.get(name, str)
+    kinds: Any = {"time": int | float, "not_before": int | float, "left_out": int}.get(name, str)
     if not isinstance(value, kinds) or isinstance(value, bool):
         raise TypeError(f"{name} is of the wrong type")
     return value

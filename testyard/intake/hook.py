@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -19,10 +20,14 @@ from testyard.jsonobject import parse_object
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _REF = re.compile(r"[A-Za-z0-9._/+~][A-Za-z0-9._/+~-]*")
+#: What a branch may be called that nothing but a forge's API is asked for, or a file's `branches` has.
+_BRANCH = re.compile(r"[^\s~^:?*\[\\-][^\s~^:?*\[\\]*")
 _LOGIN = re.compile(r"[A-Za-z0-9._\[\]-]{1,100}")
 #: How GitHub calls those who may push to a project.
 _MEMBERS = ("OWNER", "MEMBER", "COLLABORATOR")
 _NOTHING = "0" * 40
+#: Letters of a branch's name.
+_LONGEST = 500
 
 
 class HookKind(StrEnum):
@@ -42,8 +47,10 @@ class Hook:
 
     ``number`` is the pull or merge request's, 0 for a push. ``head`` is the commit to be tested, ``ref``
     what git calls it in the project itself, ``branch`` what it is to be merged into, or was pushed to.
-    ``stranger``: the commit comes from another repository. ``member``: ``who`` may push to the project, as
-    the forge says. ``check`` is our id of what is to run again.
+    ``stranger``: the commit comes from somebody who need not have a right to push. ``member``: ``who`` may
+    push to the project, as the forge says. ``check`` is our id of what is to run again. ``told`` is the
+    forge's time of it (Unix seconds), 0 if it tells none. ``added`` are the labels that were given just
+    now, None if the forge does not say which.
     """
 
     kind: HookKind
@@ -58,6 +65,9 @@ class Hook:
     stranger: bool = False
     member: bool = False
     labels: frozenset[str] = frozenset()
+    added: frozenset[str] | None = None
+    default_branch: str = "HEAD"
+    told: float = 0.0
     comment: str = ""
     check: str = ""
     statuses_url: str = ""
@@ -84,6 +94,12 @@ def of_pull_request(hook: Hook, pull: Mapping[str, Any]) -> Hook:
     """The pull request of a comment, as the forge's API tells of it. Raises RequestError naming the key."""
     payload = {**hook.payload, "pull_request": pull, "number": hook.number}
     return _github_pull(HookKind.UPDATED, hook.forge, hook.project, payload)
+
+
+def head_of_pull(forge: str, pull: Mapping[str, Any]) -> str:
+    """The newest commit of a pull or merge request, as the forge's API tells of it; empty if it does not."""
+    found = _maybe(pull, "sha") if forge == "gitlab" else _maybe(pull, "head", "sha")
+    return found if isinstance(found, str) else ""
 
 
 def _github(delivery: Delivery, payload: Mapping[str, Any]) -> Hook | None:
@@ -113,7 +129,7 @@ def _github(delivery: Delivery, payload: Mapping[str, Any]) -> Hook | None:
 def _github_pull(kind: HookKind, forge: str, project: str, payload: Mapping[str, Any]) -> Hook:
     pull = _table(payload, "pull_request")
     number = _number(pull, "pull_request", "number")
-    source = _maybe(pull, "head", "repo", "full_name")
+    given = _maybe(payload, "label", "name")
     return Hook(
         kind,
         forge,
@@ -122,21 +138,35 @@ def _github_pull(kind: HookKind, forge: str, project: str, payload: Mapping[str,
         number=number,
         head=_commit(pull, "pull_request", "head", "sha"),
         ref=f"refs/pull/{number}/head",
-        branch=_ref(pull, "pull_request", "base", "ref"),
+        branch=_branch(pull, "pull_request", "base", "ref"),
         clone=_clone(payload, "repository", "clone_url"),
-        stranger=source != project,
+        stranger=_is_strange(forge, project, pull),
         member=_maybe(pull, "author_association") in _MEMBERS,
         labels=_labels(pull.get("labels"), "name"),
+        added=frozenset({given}) if isinstance(given, str) else None,
+        default_branch=_default_branch(payload, "repository"),
+        told=_time(pull.get("updated_at")),
         statuses_url=str(fields.line("statuses_url", _maybe(pull, "statuses_url") or "")),
         payload=payload,
     )
 
 
+def _is_strange(forge: str, project: str, pull: Mapping[str, Any]) -> bool:
+    if _maybe(pull, "head", "repo", "full_name") != project:
+        return True
+    if forge == "github":
+        return False
+    # whoever may read a project of Forgejo or Gitea can push to refs/for/main: there is no fork and no
+    # branch then, the head's repository is the project, its label empty and its ref the pull request's own
+    label, ref = _maybe(pull, "head", "label"), _maybe(pull, "head", "ref")
+    return not label or str(ref).startswith("refs/") or bool(pull.get("flow"))
+
+
 def _github_push(forge: str, project: str, payload: Mapping[str, Any]) -> Hook | None:
-    ref = _ref(payload, "", "ref")
+    ref = _pushed(payload)
     head = _commit(payload, "", "after")
-    if not ref.startswith("refs/heads/") or head == _NOTHING:
-        return None  # a tag, or the end of a branch
+    if not ref or head == _NOTHING:
+        return None
     return Hook(
         HookKind.PUSHED,
         forge,
@@ -146,6 +176,7 @@ def _github_push(forge: str, project: str, payload: Mapping[str, Any]) -> Hook |
         ref=ref,
         branch=ref.removeprefix("refs/heads/"),
         clone=_clone(payload, "repository", "clone_url"),
+        told=_time(_maybe(payload, "repository", "pushed_at")),
         member=True,
         payload=payload,
     )
@@ -164,6 +195,7 @@ def _github_comment(forge: str, project: str, payload: Mapping[str, Any]) -> Hoo
         number=_number(issue, "issue", "number"),
         member=_maybe(comment, "author_association") in _MEMBERS,
         comment=_text(comment, "comment", "body"),
+        told=_time(comment.get("created_at")),
         payload=payload,
     )
 
@@ -181,6 +213,7 @@ def _github_rerun(forge: str, project: str, event: str, payload: Mapping[str, An
         who=_login(_maybe(payload, "sender", "login")),
         head=_commit(check, event, "head_sha"),
         check=str(_maybe(check, "external_id") or "") if event == "check_run" else "",
+        clone=_clone(payload, "repository", "clone_url"),
         member=True,  # the forge shows the button to those who may push
         payload=payload,
     )
@@ -220,10 +253,13 @@ def _gitlab_merge(
         number=number,
         head=_commit(merge, place, "last_commit", "id"),
         ref=f"refs/merge-requests/{number}/head",
-        branch=_ref(merge, place, "target_branch"),
+        branch=_branch(merge, place, "target_branch"),
         clone=_clone(payload, "project", "git_http_url"),
         stranger=merge.get("source_project_id") != merge.get("target_project_id"),
         labels=_labels(payload.get("labels") or merge.get("labels"), "title"),
+        added=_gitlab_added(payload),
+        default_branch=_default_branch(payload, "project"),
+        told=_time(merge.get("updated_at")),
         payload=payload,
     )
 
@@ -236,13 +272,19 @@ def _gitlab_note(project: str, payload: Mapping[str, Any]) -> Hook | None:
     hook = _gitlab_merge(
         HookKind.COMMENTED, project, payload, _table(payload, "merge_request"), "merge_request"
     )
-    values = {name: getattr(hook, name) for name in hook.__dataclass_fields__}
-    return Hook(**{**values, "comment": text})
+    return replace(hook, comment=text, told=_time(note.get("created_at")))
+
+
+def _gitlab_added(payload: Mapping[str, Any]) -> frozenset[str] | None:
+    before, after = (_maybe(payload, "changes", "labels", key) for key in ("previous", "current"))
+    if not isinstance(before, list) or not isinstance(after, list):
+        return None
+    return _labels(after, "title") - _labels(before, "title")
 
 
 def _gitlab_push(project: str, payload: Mapping[str, Any]) -> Hook | None:
-    ref = _ref(payload, "", "ref")
-    if not ref.startswith("refs/heads/") or not payload.get("checkout_sha"):
+    ref = _pushed(payload)
+    if not ref or not payload.get("checkout_sha"):
         return None
     return Hook(
         HookKind.PUSHED,
@@ -292,11 +334,37 @@ def _commit(table: Mapping[str, Any], place: str, *path: str) -> str:
     return value
 
 
-def _ref(table: Mapping[str, Any], place: str, *path: str) -> str:
+def _pushed(payload: Mapping[str, Any]) -> str:
+    """The branch that was pushed to; empty for a tag, and for a name that requests cannot hold."""
+    ref = _text(payload, "", "ref")
+    return ref if ref.startswith("refs/heads/") and len(ref) <= _LONGEST and _REF.fullmatch(ref) else ""
+
+
+def _branch(table: Mapping[str, Any], place: str, *path: str) -> str:
     value = _text(table, place, *path)
-    if len(value) > 500 or not _REF.fullmatch(value):
+    if len(value) > _LONGEST or not value.isprintable() or not _BRANCH.fullmatch(value):
         raise RequestError(_name(place, path), "holds a letter that is not taken in the name of a branch")
     return value
+
+
+def _default_branch(payload: Mapping[str, Any], key: str) -> str:
+    """As the forge says; what an operator's own delivery leaves out is what all forges call so."""
+    if _maybe(payload, key, "default_branch") in (None, ""):
+        return "HEAD"
+    return _branch(payload, "", key, "default_branch")
+
+
+def _time(value: Any) -> float:
+    """Unix seconds of what forges write: seconds, or "2024-05-06T07:08:09Z", or "2024-05-06 07:08:09 UTC"."""
+    if type(value) is int and 0 < value < 2**33:
+        return float(value)
+    if not isinstance(value, str) or len(value) > 40:
+        return 0.0
+    try:
+        found = datetime.fromisoformat(re.sub(r" UTC$", "Z", value).replace(" +", "+"))
+        return max((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp(), 0.0)
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def _clone(payload: Mapping[str, Any], *path: str) -> str:

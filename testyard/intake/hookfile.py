@@ -16,6 +16,10 @@ from testyard.intake.hook import Hook, HookKind
 #: The file, in the root of the repository.
 FILE_NAME = ".testyard.toml"
 MOST_TESTS = 20
+#: Bytes of the file: 20 tests in full take 6 kB.
+MOST_BYTES = 16 * 1024
+#: Dots in a line. The reader of TOML takes the square of a key's parts: 80 kB of ``a.a.a…`` took 59 s.
+_MOST_DOTS = 100
 
 _LISTS = ("release", "arch", "ppa", "env", "on", "branches", "labels")
 _TEXTS = ("name", "package", "build-git", "test-git", "testname")
@@ -44,9 +48,18 @@ class Ask:
         event = "push" if hook.kind is HookKind.PUSHED else "pull-request"
         if event not in self.on or (self.branches and hook.branch not in self.branches):
             return False
-        if hook.kind is HookKind.LABELLED and not self.labels:
-            return False  # it was tested when it was opened
-        return not self.labels or event == "push" or labelled or bool(hook.labels & set(self.labels))
+        if hook.kind is HookKind.LABELLED:  # what needs no label was tested when it was opened
+            return bool(self.labels) and bool(_given(hook) & set(self.labels))
+        if not self.labels or event == "push" or labelled:
+            return True
+        # whoever gave the label has looked at another push than this one
+        return not hook.stranger and bool(hook.labels & set(self.labels))
+
+
+def _given(hook: Hook) -> frozenset[str]:
+    if hook.added is None:
+        return frozenset() if hook.stranger else hook.labels
+    return hook.added & hook.labels
 
 
 @dataclass(frozen=True)
@@ -85,6 +98,11 @@ def asks_of_address(query: str) -> tuple[Ask, ...]:
 
 def asks_of_file(content: bytes) -> tuple[Ask, ...]:
     """What a `.testyard.toml` asks for. Raises RequestError naming the key."""
+    if len(content) > MOST_BYTES:
+        raise RequestError(FILE_NAME, f"has {len(content)} bytes; {MOST_BYTES} at most")
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        if line.count(b".") > _MOST_DOTS:
+            raise RequestError(FILE_NAME, f"line {number} has more than {_MOST_DOTS} dots")
     try:
         data = tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:

@@ -11,6 +11,8 @@ import pika
 import pytest
 from pydantic import SecretStr
 
+from tests.forges import ForgeServer, forge_server
+from tests.integration.functions.hook_yard import Yard, yard_with
 from tests.integration.functions.results import CONTAINER
 from tests.servers import Rabbit, Swift, rabbit_node, swift_server
 from testyard.adapters.amqp import INDEX_QUEUE, STATUS_QUEUE, connection_parameters, declare_topology
@@ -99,3 +101,23 @@ def configure(
         monkeypatch.setenv("TESTYARD_CONFIG", str(config))
 
     return write
+
+
+@pytest.fixture(scope="module")
+def hook_forge() -> Iterator[ForgeServer]:
+    with forge_server() as found:
+        yield found
+
+
+@pytest.fixture
+def yard(
+    rabbit: Rabbit,
+    store_settings: Store,
+    store: SwiftStore,
+    hook_forge: ForgeServer,
+    database: str,
+    tmp_path: Path,
+) -> Iterator[Yard]:
+    """The work on hooks' deliveries."""
+    with yard_with(rabbit, store_settings, store, hook_forge, database, tmp_path) as found:
+        yield found

@@ -6,20 +6,13 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import pytest
-from pydantic import SecretStr
-from sqlalchemy import Engine, select
+from sqlalchemy import select
 
-from functions.forge.app import hook_work, make_work
-from functions.forge.hooks import HookWork
-from functions.webhook.hook import event_of, payload_of, project_of
-from tests.forges import TOKEN, ForgeServer, forge_server
+from functions.forge.app import hook_work
 from tests.hooks import (
     HEAD,
     PROJECT,
@@ -34,137 +27,18 @@ from tests.hooks import (
     gitlab_merge,
     gitlab_note,
 )
-from tests.integration.brokers import channel_to, wait_for, waiting
-from tests.servers import Rabbit
-from testyard.adapters.amqp import HOOKS_LATER_QUEUE, HOOKS_QUEUE, Publisher, declare_topology
-from testyard.adapters.swift import SwiftStore
-from testyard.cancel import cancelled
+from tests.integration.brokers import wait_for, waiting
+from tests.integration.functions.hook_yard import ADDRESS, OTHER, QUEUE, Yard
+from testyard.adapters.amqp import HOOKS_LATER_QUEUE, HOOKS_QUEUE, Publisher
 from testyard.errors import ResultError
 from testyard.event import Event, EventKind
-from testyard.index import create_tables, index_engine
 from testyard.index.write import apply_event
-from testyard.intake import create_intake
 from testyard.intake.audit import deeds
 from testyard.intake.delivery import Delivery
 from testyard.intake.projects import ProjectFile
-from testyard.intake.schema import asked
 from testyard.intake.schema import delivery as delivery_table
-from testyard.intake.statuses import Shown, change, of_commit
-from testyard.queue import DEAD_LETTERS, QueueName
-from testyard.request import TestRequest, parse_body
-from testyard.settings import Broker, Database, Intake, Settings, Store, Topology
-
-OTHER = "1" * 40
-ADDRESS = "release=noble&arch=amd64&package=hello-upstream"
-QUEUE = QueueName("upstream", "noble", "amd64")
-QUEUES = tuple(QueueName("upstream", release, arch) for release in ("noble",) for arch in ("amd64", "arm64"))
-ALL = (*map(str, QUEUES), HOOKS_QUEUE, HOOKS_LATER_QUEUE, DEAD_LETTERS)
-
-
-@pytest.fixture(scope="module")
-def forge() -> Iterator[ForgeServer]:
-    with forge_server() as found:
-        yield found
-
-
-@dataclass
-class Yard:
-    """Settings, and the work with its own connections."""
-
-    work: HookWork
-    engine: Engine
-    rabbit: Rabbit
-    store: SwiftStore
-    forge: ForgeServer
-    settings: Settings
-
-    def deliver(self, hook: Hook, query: str = ADDRESS, **more: Any) -> Delivery:
-        """As the webhook function hands it on, worked on."""
-        text, payload = payload_of({}, hook.body)
-        headers = {name.lower(): value for name, value in hook.headers.items()}
-        made = Delivery(
-            hook.forge,
-            project_of(hook.forge, payload),
-            event_of(hook.forge, headers),
-            "id",
-            query,
-            "192.0.2.1",
-            text,
-        )
-        self.work.handle(replace(made, **more).to_bytes())
-        return made
-
-    def sent(self) -> list[tuple[str, TestRequest]]:
-        found = []
-        with channel_to(self.rabbit.url) as channel:
-            for queue in QUEUES:
-                while (got := channel.basic_get(str(queue), auto_ack=True))[0] is not None:
-                    found.append((str(queue), parse_body(got[2] or b"")))
-        return found
-
-    def statuses(self, commit: str = HEAD, forge: str = "github") -> dict[str, tuple[str, str]]:
-        with self.engine.connect() as connection:
-            rows = of_commit(connection, forge, PROJECT, commit)
-        return {row.context: (str(row.wanted), str(row.ended.get("reason", ""))) for row in rows}
-
-    def audit(self) -> list[tuple[str, str]]:
-        with self.engine.connect() as connection:
-            found = deeds(connection, limit=100)
-        return [
-            (str(deed.action), str(deed.details.get("outcome", deed.details.get("reason", ""))))
-            for _, deed in found
-        ]
-
-    def ids(self) -> set[str]:
-        with self.engine.connect() as connection:
-            return set(connection.execute(select(asked.c.request_id)).scalars())
-
-    def is_cancelled(self, request_id: str) -> bool:
-        return cancelled(self.store, request_id) is not None
-
-
-@pytest.fixture
-def yard(
-    rabbit: Rabbit,
-    store_settings: Store,
-    store: SwiftStore,
-    forge: ForgeServer,
-    database: str,
-    tmp_path: Path,
-) -> Iterator[Yard]:
-    tables = "".join(
-        f'[projects."{name}/{PROJECT}"]\nsecret = "{SECRET}"\nurl = "{forge.url}"\ntoken = "{TOKEN}"\n'
-        for name in ("github", "gitlab", "forgejo", "gitea")
-    )
-    (tmp_path / "projects.toml").write_text(tables)
-    (tmp_path / "policy.toml").write_text(
-        '[git]\ninternal = true\n[[rule]]\nwho = "github/friend"\nmay = ["request", "force"]\n'
-    )
-    settings = Settings(
-        broker=Broker(url=SecretStr(rabbit.url)),
-        store=store_settings,
-        database=Database(url=SecretStr(database)),
-        intake=Intake(projects=tmp_path / "projects.toml", policy=tmp_path / "policy.toml"),
-        topology=Topology(releases=("noble",), architectures=("amd64", "arm64"), contexts=("upstream",)),
-    )
-    with channel_to(rabbit.url) as channel:
-        declare_topology(channel, QUEUES)
-        for name in ALL:
-            channel.queue_purge(name)
-    engine = index_engine(database, writer=True)
-    create_tables(engine)
-    create_intake(engine)
-    forge.files.clear()
-    forge.pulls.clear()
-    work, close = made(settings)
-    yield Yard(work, engine, rabbit, store, forge, settings)
-    close()
-    engine.dispose()
-
-
-def made(settings: Settings) -> tuple[HookWork, Callable[[], None]]:
-    """The work as the function makes it."""
-    return make_work(settings, ProjectFile(settings.intake.projects))
+from testyard.intake.statuses import Shown, change
+from testyard.queue import DEAD_LETTERS
 
 
 def test_a_pull_request_is_tested(yard: Yard) -> None:
@@ -178,19 +52,21 @@ def test_a_pull_request_is_tested(yard: Yard) -> None:
 
 
 def test_a_replay_does_nothing(yard: Yard) -> None:
-    yard.deliver(github_pull("opened"))
+    hook = github_pull("opened")
+    yard.deliver(hook)
     yard.sent()
-    yard.deliver(github_pull("opened"), id="another id")
+    yard.deliver(hook, id="another id")
     assert yard.sent() == []
     assert yard.audit()[0] == ("hook taken", "it came before")
 
 
 def test_one_that_was_cut_off_in_the_middle_asks_for_the_same(yard: Yard) -> None:
-    yard.deliver(github_pull("opened"))
+    hook = github_pull("opened")
+    yard.deliver(hook)
     first = yard.sent()
     with yard.engine.begin() as connection:
         connection.execute(delivery_table.delete())  # killed before it was remembered
-    yard.deliver(github_pull("opened"), time=time.time() + 1)
+    yard.deliver(hook, time=time.time() + 1)
     assert yard.sent() == []
     assert yard.ids() == {first[0][1].uuid}
 
@@ -200,7 +76,9 @@ def test_a_new_push_ends_what_it_supersedes(yard: Yard) -> None:
     old = yard.ids()
     yard.deliver(github_pull("opened", number=3))
     other = yard.ids() - old
-    yard.deliver(github_pull("synchronize", head=OTHER), time=time.time() + 2)
+    late = github_pull("synchronize", head="2" * 40)
+    push = github_pull("synchronize", head=OTHER)
+    yard.deliver(push)
     new = yard.ids() - old - other
     assert len(old) == 2
     assert len(new) == 1
@@ -209,12 +87,10 @@ def test_a_new_push_ends_what_it_supersedes(yard: Yard) -> None:
         **dict.fromkeys(other | new, False),
     }
     # a second hook of the project, for the same push, is no newer push
-    yard.deliver(
-        github_pull("synchronize", head=OTHER), "release=noble&arch=arm64&package=other", time=time.time() + 2
-    )
+    yard.deliver(push, "release=noble&arch=arm64&package=other")
     assert not any(map(yard.is_cancelled, new))
-    # one that comes late asks for nothing and ends nothing
-    yard.deliver(github_pull("synchronize", head="2" * 40), time=time.time() - 60)
+    # one that comes late, by the forge's time, asks for nothing and ends nothing
+    yard.deliver(late, time=time.time() + 60)
     assert yard.audit()[0] == ("hook refused", "a newer push is being tested")
     assert not any(map(yard.is_cancelled, new))
     yard.deliver(github_pull("closed", head=OTHER), time=time.time() + 5)
@@ -298,7 +174,7 @@ def test_commands(yard: Yard) -> None:
     assert len(yard.sent()) == 2
     yard.deliver(github_comment("thanks"))
     assert yard.audit()[0] == ("hook taken", "no command")
-    yard.deliver(github_comment("/test never"), ADDRESS)
+    yard.deliver(github_comment("/test never"))
     assert "nothing is called never" in yard.statuses()["testyard"][1]
     yard.deliver(github_comment("/cancel"), time=time.time() + 5)
     assert yard.is_cancelled(first)
