@@ -104,7 +104,7 @@ def test_from_the_forge_to_the_queue(rabbit: Rabbit, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.usefixtures("ready")
 def test_from_the_queue_to_a_request(rabbit: Rabbit) -> None:
-    for event in (gateway(github_pull("opened")), gateway(github_pull("opened"))):
+    for event in [gateway(github_pull("opened"))] * 2:
         assert functions.webhook.handler(event, None)["statusCode"] == 202
     bodies = taken(rabbit, HOOKS_QUEUE)
     messages = [{"data": base64.b64encode(body).decode(), "redelivered": False} for body in (*bodies, b"[]")]
