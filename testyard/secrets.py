@@ -8,6 +8,7 @@ whose names say so: ``API_TOKEN``, ``DB_PASSWORD``, ``CLIENT_SECRET``, ``SIGNING
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -65,6 +66,11 @@ def masked_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(shown.get(key), list):
             shown[key] = [mask(item) if isinstance(item, str) else item for item in shown[key]]
     return shown
+
+
+def has_secrets(parameters: Mapping[str, Any]) -> bool:
+    """True if some of it would be masked, or has been."""
+    return MASK in json.dumps([masked(parameters), masked_parameters(parameters)])
 
 
 def secrets_in(parameters: Mapping[str, Any]) -> tuple[str, ...]:

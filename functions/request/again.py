@@ -15,10 +15,11 @@ from functions.request.retry import wish_for
 from functions.request.sending import check_known, looked_through
 from functions.request.visit import Visit, page_route
 from functions.request.wanted import Wanted
-from functions.request.who import memory_of
+from functions.request.who import reader_of
 from testyard.index import index_errors
 from testyard.intake.submit import Wish
 from testyard.request import make_request
+from testyard.secrets import masked
 
 
 def again_routes() -> list[BaseRoute]:
@@ -53,23 +54,25 @@ def _button(visit: Visit) -> Response:
 def _wish(visit: Visit, reference: str) -> tuple[Wish, Wanted]:
     index = visit.request.app.state.index
     assert isinstance(index, Engine)
-    with index_errors(), index.connect() as runs, memory_of(visit.request).connect() as memory:
+    with index_errors(), index.connect() as runs, reader_of(visit.request).connect() as memory:
         wish = wish_for(memory, runs, reference, visit.caller.who)
     return wish, _shown(wish)
 
 
 def _shown(wish: Wish) -> Wanted:
+    """What a page tells of it: no secrets, not even whose they are."""
     request = make_request(wish.package, wish.parameters)
-    values: dict[str, Any] = {
+    lists = {
         "triggers": request.triggers, "env": request.env, "readable_by": request.readable_by,
         "ppas": tuple(str(archive) for archive in request.archives),
     }  # fmt: skip
+    values: dict[str, Any] = {name: tuple(masked(items)) for name, items in lists.items()}
     return Wanted(
         package=wish.package,
         release=wish.queue.release,
         architectures=(wish.queue.architecture,),
-        build_git=request.build_git or "",
-        test_git=request.test_git or "",
+        build_git=masked(request.build_git or ""),
+        test_git=masked(request.test_git or ""),
         testname=request.testname or "",
         all_proposed="1" if request.all_proposed else "",
         **values,

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,11 +18,21 @@ from functions.request.calls import Call, ProblemError, answer, api_route
 from functions.request.cancel import cancel
 from functions.request.retry import wish_for
 from functions.request.who import base_url
-from testyard.errors import BrokerError, ForbiddenError, LimitError, OutsideError, RequestError
+from testyard.errors import (
+    BrokerError,
+    ConflictError,
+    ForbiddenError,
+    LimitError,
+    MissingError,
+    OutsideError,
+    RequestError,
+    TestyardError,
+)
 from testyard.index import index_errors
-from testyard.intake import answers
+from testyard.intake import answers, rates
 from testyard.intake.answers import Ticket
 from testyard.intake.known import Standing
+from testyard.intake.policy import Question, Right
 from testyard.intake.submit import Accepted, Wish
 from testyard.intake.wishes import wishes_of
 from testyard.openapi.document import openapi_json
@@ -64,15 +75,18 @@ class _Wanted:
 
 
 def _ask(call: Call) -> Response:
-    value = call.value()
-    key = call.request.headers.get("Idempotency-Key")
+    with _refusals(call):
+        _check_may(call)
+        wanted = _wanted(call, call.value())
+        told = call.request.headers.get("Idempotency-Key")
+        key = None if told is None else answers.checked_key(told)
     if key is None:
-        return _answered(_receipts(call, _wanted(call, value), None))
-    ticket = answers.begin(call.memory, _owner(call), answers.checked_key(key), answers.digest_of(call.body))
+        return _answered(_receipts(call, wanted, None))
+    ticket = answers.begin(call.memory, _owner(call), key, answers.digest_of(call.body))
     if ticket.answer is not None:
         return _answered(ticket.answer, repeated=True)
     try:
-        given = _receipts(call, _wanted(call, value), ticket)
+        given = _receipts(call, wanted, ticket)
     except _NOTHING_DONE:
         answers.give_back(call.memory, ticket)  # nothing was accepted: the key is free
         raise
@@ -82,9 +96,49 @@ def _ask(call: Call) -> Response:
 
 def _retry(call: Call) -> Response:
     call.check_origin()
-    with index_errors(), call.index.connect() as index, call.memory.connect() as memory:
-        wish = wish_for(memory, index, call.request.path_params["reference"], call.who)
+    with _refusals(call):
+        _check_may(call)
+        with index_errors(), call.index.connect() as index, call.reader.connect() as memory:
+            wish = wish_for(memory, index, call.request.path_params["reference"], call.who)
     return _answered(_receipts(call, _Wanted((wish,), None), None))
+
+
+def _check_may(call: Call) -> None:
+    """Before anything that costs. Raises ForbiddenError, LimitError."""
+    who, gate = call.who, call.gate
+    if not gate.may_some(who, Right.REQUEST):
+        gate.policy().check(who, Question(Right.REQUEST, anything=True), gate.knowledge)
+    try:
+        with index_errors(), call.reader.connect() as memory:
+            rates.check(memory, rates.buckets_of(call.settings.intake.rates, who.owner, call.address))
+    except LimitError:
+        if not gate.may(who, Right.UNLIMITED):
+            raise
+
+
+@contextmanager
+def _refusals(call: Call) -> Iterator[None]:
+    """What is refused before it was understood counts as one request, and the audit log tells of it."""
+    try:
+        yield
+    except (ProblemError, RequestError, ConflictError, MissingError) as error:
+        call.gate.note_refusal(call.who, call.address, _without_words(error))
+        call.gate.admit(call.who, call.address)
+        raise
+    except (ForbiddenError, LimitError) as error:
+        call.gate.note_refusal(call.who, call.address, error)
+        raise
+
+
+def _without_words(error: Exception) -> TestyardError:
+    """Which fields, without what stood in them: it may be private."""
+    if isinstance(error, ProblemError):
+        fields = ", ".join(name for name, _ in error.problem.errors)
+        return TestyardError(f"{error.problem.kind}: {fields}".removesuffix(": "))
+    if isinstance(error, RequestError):
+        return TestyardError(f"invalid: {error.field}")
+    assert isinstance(error, TestyardError)
+    return error
 
 
 def _openapi(call: Call) -> Response:
@@ -155,7 +209,7 @@ def _receipts(call: Call, wanted: _Wanted, ticket: Ticket | None) -> dict[str, A
     except RequestError as error:
         call.gate.note_refusal(who, address, error, wanted.wishes)
         raise wanted.placed(error) from error
-    except ForbiddenError as error:
+    except (ForbiddenError, LimitError) as error:
         call.gate.note_refusal(who, address, error, wanted.wishes)
         raise
     receipts = [_receipt(call, wish, one) for wish, one in zip(wishes, accepted, strict=True)]

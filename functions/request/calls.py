@@ -15,7 +15,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from functions.request.who import Caller, address_of, caller, memory_of, settings_of
+from functions.request.bodies import BodyError, received
+from functions.request.who import Caller, address_of, caller, memory_of, reader_of, settings_of
 from testyard.errors import ForbiddenError, TestyardError
 from testyard.intake.answers import KeyReusedError
 from testyard.intake.gate import Gate
@@ -25,13 +26,11 @@ from testyard.intake.submit import Door
 from testyard.jsonobject import parse_value
 from testyard.openapi.models import LARGEST_BODY
 from testyard.ports import Store
-from testyard.problem import MEDIA_TYPE, Problem, away, problem_of
+from testyard.problem import MEDIA_TYPE, Problem, problem_of
 from testyard.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: Calls under way at a time; each may hold a body of `LARGEST_BODY`.
-_MOST = 128
 _NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _BUG = Problem(500, "bug", "An error of ours. It was logged.")
 _WORDS = {
@@ -79,6 +78,11 @@ class Call:
     def memory(self) -> Engine:
         """The intake's tables."""
         return memory_of(self.request)
+
+    @property
+    def reader(self) -> Engine:
+        """The same tables, for reading."""
+        return reader_of(self.request)
 
     @property
     def index(self) -> Engine:
@@ -141,7 +145,8 @@ def api_route(path: str, method: str, work: Work) -> Route:
 
     async def endpoint(request: Request) -> Response:
         try:
-            return await _counted(request, work)
+            async with received(request, LARGEST_BODY) as body:
+                return await run_in_threadpool(work, Call(request, body))
         except TestyardError as error:
             return problem_answer(request, _problem(error))
         except ProblemError as error:
@@ -175,36 +180,9 @@ def http_problem(request: Request, error: HTTPException) -> Response:
     )
 
 
-async def _counted(request: Request, work: Work) -> Response:
-    state = request.app.state
-    if state.calls >= _MOST:
-        raise ProblemError(away("Too many calls at once. Nothing was accepted; try again."))
-    state.calls += 1
-    try:
-        body = await _body(request)
-        return await run_in_threadpool(work, Call(request, body))
-    finally:
-        state.calls -= 1
-
-
-async def _body(request: Request) -> bytes:
-    told = request.headers.get("Content-Length", "0")
-    if told.isascii() and told.isdigit() and int(told[:20]) > LARGEST_BODY:
-        raise _too_large()
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > LARGEST_BODY:
-            raise _too_large()
-    return bytes(body)
-
-
-def _too_large() -> ProblemError:
-    text = f"A call's body may have {LARGEST_BODY} bytes. Send several calls."
-    return ProblemError(Problem(413, "too-large", text, headers={"Connection": "close"}))
-
-
 def _problem(error: TestyardError) -> Problem:
+    if isinstance(error, BodyError):
+        return error.problem
     if isinstance(error, KeyReusedError):
         return Problem(422, "key-reused", error.brief)
     found = problem_of(error)

@@ -47,8 +47,9 @@ def submit(visit: Visit, wanted: Wanted, asked: Ready) -> Response:
 
 
 def may_submit_by_get(visit: Visit) -> bool:
-    """True for the holder of a token, if the settings let them."""
-    return visit.caller.by_token and visit.settings.intake.get_submits == "token"
+    """True for the holder of a token, if the settings let them. HEAD is to change nothing."""
+    wanted = visit.settings.intake.get_submits == "token"
+    return wanted and visit.caller.by_token and visit.request.method == "GET"
 
 
 def _cgi(visit: Visit) -> Response:

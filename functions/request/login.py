@@ -20,18 +20,21 @@ from functions.request.oidc import OidcProvider
 from functions.request.openid2 import OpenidProvider
 from functions.request.places import GithubPlace, OidcPlace, OpenidPlace
 from functions.request.provider import LoginError, Person, Provider, ProviderAwayError
-from functions.request.visit import Visit, cookie_options, page_route, shown
+from functions.request.visit import Handler, Visit, cookie_options, page_route, shown
 from functions.request.who import base_url, is_secure, memory_of
 from testyard.errors import MissingError, RequestError
 from testyard.index import index_errors
 from testyard.intake import ANONYMOUS, Identity, audit, sessions, tokens
 from testyard.intake.audit import Action
+from testyard.intake.rates import Bucket, network_of, take
 from testyard.intake.schema import fact
 
 log = logging.getLogger(__name__)
 
 #: Seconds that a login may take.
 _PATIENCE = 600
+#: Steps of logins that one address may take at once, and in each minute from then on.
+_BURST = 60
 #: A path of ours, and nothing that a browser could take for another host.
 _WAY_BACK = re.compile(r"/(?![/\\])[!-\[\]-~]*")
 _SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -41,11 +44,17 @@ def login_routes() -> list[BaseRoute]:
     """The pages, and where providers send people back to."""
     return [
         page_route("/login", _login),
-        page_route("/login/token", _by_token, "POST"),
-        page_route("/login/{key}", _start),
-        page_route("/login/{key}/callback", _callback),
+        page_route("/login/token", _limited(_by_token), "POST"),
+        page_route("/login/{key}", _limited(_start)),
+        page_route("/login/{key}/callback", _limited(_callback)),
         page_route("/logout", _logout, "POST"),
     ]
+
+
+def login_bucket(address: str) -> tuple[Bucket, ...]:
+    """How often somebody at an address may begin, end or try a login; each writes, and some ask elsewhere."""
+    network = network_of(address)
+    return (Bucket("login", network, _BURST, _BURST / 60, "this address"),) if network else ()
 
 
 def make_provider(place: OidcPlace | GithubPlace | OpenidPlace) -> Provider:
@@ -53,6 +62,15 @@ def make_provider(place: OidcPlace | GithubPlace | OpenidPlace) -> Provider:
     if isinstance(place, OidcPlace):
         return OidcProvider(place)
     return GithubProvider(place) if isinstance(place, GithubPlace) else OpenidProvider(place)
+
+
+def _limited(handler: Handler) -> Handler:
+    def limited(visit: Visit) -> Response:
+        with index_errors(), memory_of(visit.request).begin() as memory:
+            take(memory, login_bucket(visit.address))
+        return handler(visit)
+
+    return limited
 
 
 def _login(visit: Visit) -> Response:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import secrets
-import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -17,12 +16,11 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from functions.request.places import OidcPlace
-from functions.request.provider import LoginError, Person, ProviderAwayError, Start, asked_json
+from functions.request.provider import Kept, LoginError, Person, ProviderAwayError, Start, asked_json
 
 #: Signatures that are taken: those by keys that only the provider has.
 _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
-#: Seconds for which the provider's description and keys are kept; its clock may be wrong by so many.
-_KEPT = 3600.0
+#: Seconds by which the provider's clock may be wrong.
 _LEEWAY = 60
 _LOGIN_CLAIMS = ("preferred_username", "nickname", "name", "email")
 
@@ -32,8 +30,7 @@ class OidcProvider:
 
     def __init__(self, place: OidcPlace) -> None:
         self._place = place
-        self._lock = threading.Lock()
-        self._known: dict[str, tuple[float, Any]] = {}
+        self._kept = Kept()
 
     def start(self, back: str, state: str) -> Start:
         """See `Provider`."""
@@ -132,14 +129,7 @@ class OidcProvider:
             raise ProviderAwayError(f"{self._place.key}: the provider's keys cannot be read") from error
 
     def _asked(self, url: str, *, anew: bool = False) -> Any:
-        now = time.monotonic()
-        with self._lock:
-            when, found = self._known.get(url, (0.0, None))
-        if found is None or anew or now > when + _KEPT:
-            found = asked_json("GET", url)
-            with self._lock:
-                self._known[url] = (now, found)
-        return found
+        return self._kept.asked(url, lambda: asked_json("GET", url), anew=anew)
 
 
 def with_query(url: str, query: Mapping[str, str]) -> str:

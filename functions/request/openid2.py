@@ -10,35 +10,43 @@ from urllib.parse import urlencode, urlsplit
 import httpx
 from openid import fetchers
 from openid.consumer.consumer import SUCCESS, Consumer
-from openid.consumer.discover import DiscoveryFailure
+from openid.consumer.discover import DiscoveryFailure, discover
 from openid.extensions import sreg
 
 from functions.request.places import OpenidPlace
-from functions.request.provider import TIMEOUT, LoginError, Person, ProviderAwayError, Start
+from functions.request.provider import TIMEOUT, Kept, LoginError, Person, ProviderAwayError, Start
 from testyard.errors import words_of
 
 _TEAMS = "http://ns.launchpad.net/2007/openid-teams"
 
 
 class OpenidProvider:
-    """See `Provider`. It keeps nothing: the provider itself is asked whether it has given an answer."""
+    """See `Provider`. Of logins it keeps nothing: the provider is asked whether it has given an answer."""
 
     def __init__(self, place: OpenidPlace) -> None:
         self._place = place
+        self._kept = Kept()
         # the library has one way to reach the net for all of a process; its own has no time limit
         fetchers.setDefaultFetcher(_Fetcher(), wrap_exceptions=False)
 
     def start(self, back: str, state: str) -> Start:
         """See `Provider`."""
-        try:
-            request = Consumer({}, None).begin(self._place.url)
-        except (DiscoveryFailure, fetchers.HTTPFetchingError) as error:
-            raise ProviderAwayError(f"{self._place.key}: {words_of(error)}") from error
+        service = self._kept.asked(self._place.url, self._service)
+        request = Consumer({}, None).beginWithoutDiscovery(service)
         request.addExtension(sreg.SRegRequest(required=["nickname"]))
         if self._place.teams:
             request.addExtensionArg(_TEAMS, "query_membership", ",".join(self._place.teams))
         url = request.redirectURL(_origin(back), f"{back}?{urlencode({'state': state})}")
         return Start(url, {"server": request.endpoint.server_url})
+
+    def _service(self) -> Any:
+        try:
+            services = discover(self._place.url)[1]
+        except (DiscoveryFailure, fetchers.HTTPFetchingError) as error:
+            raise ProviderAwayError(f"{self._place.key}: {words_of(error)}") from error
+        if not services:
+            raise ProviderAwayError(f"{self._place.key}: no OpenID service is at {self._place.url}")
+        return services[0]
 
     def finish(self, back: str, state: str, kept: Mapping[str, str], told: Mapping[str, str]) -> Person:
         """See `Provider`."""

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,6 +16,8 @@ from testyard.errors import TestyardError, words_of
 
 #: Seconds for one answer of a provider.
 TIMEOUT = httpx.Timeout(10.0, connect=5.0)
+#: Seconds for which a provider's description and keys are kept, and that it could not be reached.
+_KEPT, _AWAY = 3600.0, 30.0
 _LARGEST = 1024 * 1024
 _MOST_GROUPS = 1000
 _USER = re.compile(r"[^\s/\x00-\x1f\x7f*?\[\]@]{1,200}")
@@ -53,6 +57,39 @@ class Start:
 
     url: str
     kept: Mapping[str, str]
+
+
+class Kept:
+    """What a provider tells of itself, for any thread: kept for an hour, and that it is away for 30 s.
+
+    Whoever begins a login, and that is anybody, makes us ask it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: dict[str, tuple[float, Any]] = {}
+
+    def asked(self, key: str, ask: Callable[[], Any], *, anew: bool = False) -> Any:
+        """What ``ask`` gives, or gave lately; ``anew`` asks unless that failed lately. Raises as ``ask``."""
+        now = time.monotonic()
+        with self._lock:
+            until, found = self._found.get(key, (0.0, None))
+        failed = isinstance(found, TestyardError)
+        if now < until and failed:
+            raise ProviderAwayError(found.brief)
+        if now >= until or anew:
+            try:
+                until, found = now + _KEPT, ask()
+            except (ProviderAwayError, LoginError) as error:
+                if found is None or failed or not anew:  # else what is known still holds
+                    self._keep(key, time.monotonic() + _AWAY, error)
+                raise
+            self._keep(key, until, found)
+        return found
+
+    def _keep(self, key: str, until: float, found: Any) -> None:
+        with self._lock:
+            self._found[key] = (until, found)
 
 
 class Provider(Protocol):

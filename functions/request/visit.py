@@ -17,7 +17,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from functions.request.who import Caller, address_of, caller, is_secure, settings_of
+from functions.request.bodies import BodyError, received
+from functions.request.who import Caller, address_of, caller, from_elsewhere, is_secure, settings_of
 from testyard.errors import (
     BrokerError,
     ConflictError,
@@ -88,8 +89,7 @@ class Visit:
 
     def check_form(self) -> None:
         """Raises ForbiddenError unless the form that was posted came from a page of this session."""
-        site = self.request.headers.get("Sec-Fetch-Site", "same-origin")
-        if not self.caller.who.owner and site == "same-origin":
+        if not self.caller.who.owner and not from_elsewhere(self.request):
             return  # nobody in particular: nothing is done in anybody's name
         if not sessions.csrf_fits(self.caller.cookie, self.one("csrf")):
             raise ForbiddenError(
@@ -107,10 +107,11 @@ def page_route(path: str, handler: Handler, *methods: str) -> Route:
 
     async def endpoint(request: Request) -> Response:
         try:
-            visit = await _visit(request)
+            async with received(request, _LARGEST_FORM) as body:
+                visit = _visit(request, body)
+                return await run_in_threadpool(_answered, handler, visit)
         except TestyardError as error:
             return await run_in_threadpool(problem, Visit(request), error)
-        return await run_in_threadpool(_answered, handler, visit)
 
     return Route(path, endpoint, methods=list(methods or ("GET",)))
 
@@ -166,13 +167,16 @@ def told(visit: Visit, status: int, title: str, lines: list[str], more: Mapping[
 
 def problem(visit: Visit, error: Exception) -> Response:
     """What went wrong, with the right status, as a page, text or RFC 9457 problem."""
-    status, brief, headers = _status(visit, error)
+    if isinstance(error, BodyError):
+        status, brief, headers = error.problem.status, error.brief, dict(error.problem.headers)
+    else:
+        status, brief, headers = _status(visit, error)
     help_ = error.resolution if isinstance(error, TestyardError) else ""
     kind = wanted_form(visit)
     headers = {**HEADERS, **_NO_STORE, **headers}
     if kind == "json":
         detail = " ".join(filter(None, [brief, help_]))
-        known = problem_of(error) if isinstance(error, TestyardError) else Problem(status, "bug", detail)
+        known = _known(error) or Problem(status, "bug", detail)
         body = replace(known, status=status, detail=detail).to_json(visit.request.url.path)
         return JSONResponse(body, status, headers, media_type=MEDIA_TYPE)
     if kind == "text":
@@ -184,6 +188,12 @@ def problem(visit: Visit, error: Exception) -> Response:
         visit, "problem.html", status=status, headers=headers, brief=brief, help=help_,
         title=HTTPStatus(status).phrase,
     )  # fmt: skip
+
+
+def _known(error: Exception) -> Problem | None:
+    if isinstance(error, BodyError):
+        return error.problem
+    return problem_of(error) if isinstance(error, TestyardError) else None
 
 
 class OldWordsError(RequestError):
@@ -234,17 +244,13 @@ def _answered(handler: Handler, visit: Visit) -> Response:
         return problem(visit, error)
 
 
-async def _visit(request: Request) -> Visit:
+def _visit(request: Request, body: bytes) -> Visit:
     if request.method != "POST":
         return Visit(request, _pairs(request.url.query))
     kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
-        raise RequestError("body", "must be a form: application/x-www-form-urlencoded")
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _LARGEST_FORM:
-            raise RequestError("body", f"larger than {_LARGEST_FORM} bytes")
+        text = "Send a form, with Content-Type: application/x-www-form-urlencoded."
+        raise BodyError(Problem(415, "media-type", text))
     return Visit(request, _pairs(body.decode("latin-1")))
 
 

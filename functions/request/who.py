@@ -1,22 +1,19 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Who asks, and from where. The app's state holds ``settings`` and ``memory``, the intake's engine."""
+"""Who asks, and from where. The app's state holds ``settings``, and the intake's engines:
+``memory`` writes, ``reader`` reads."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import Engine
 from starlette.requests import Request
 
-from testyard.errors import ForbiddenError
-from testyard.index import index_errors
-from testyard.intake import ANONYMOUS, Identity, sessions, tokens
+from testyard.intake import ANONYMOUS, Identity, sessions
+from testyard.intake.recognise import recognise
 from testyard.settings import Settings
-
-#: Browsers send no longer cookie, and tokens are shorter by far.
-_LONGEST = 4096
 
 
 @dataclass(frozen=True)
@@ -61,10 +58,17 @@ def settings_of(request: Request) -> Settings:
 
 
 def memory_of(request: Request) -> Engine:
-    """The intake's engine of the app that a request came to."""
+    """The intake's engine of the app that a request came to; for writing."""
     memory = request.app.state.memory
     assert isinstance(memory, Engine)
     return memory
+
+
+def reader_of(request: Request) -> Engine:
+    """The same for reading: on SQLite it waits for no writer."""
+    reader = request.app.state.reader
+    assert isinstance(reader, Engine)
+    return reader
 
 
 def base_url(settings: Settings) -> str:
@@ -78,16 +82,36 @@ def is_secure(settings: Settings) -> bool:
 
 
 def address_of(request: Request) -> str:
-    """The client's address: the last one in ``X-Forwarded-For`` that no trusted proxy has."""
+    """The client's: the last one in ``X-Forwarded-For`` that no trusted proxy has; empty if unknown."""
     address = request.client.host if request.client else ""
+    told = _listed(",".join(request.headers.getlist("X-Forwarded-For")))
+    if not _is_address(address):
+        # without a server of our own (AWS's load balancers) all of the header stands for the client, and its
+        # last part is what the balancer itself saw; what comes before is anybody's idea
+        told = _listed(address)
+        address = told.pop()
     trusted = settings_of(request).intake.trusted_proxies
-    told = [part.strip() for part in ",".join(request.headers.getlist("X-Forwarded-For")).split(",")]
     while told and _trusts(trusted, address):
         nearer = told.pop()
         if not _is_address(nearer):
             break
         address = nearer
-    return address
+    return address if _is_address(address) else ""
+
+
+def from_elsewhere(request: Request) -> bool:
+    """True if a browser says that a page of another site made it send this.
+
+    On plain http it does not say ``Sec-Fetch-Site``, and tells ``Origin`` with each form.
+    """
+    told = request.headers.get("Sec-Fetch-Site")
+    if told is not None:
+        return told != "same-origin"
+    origin = request.headers.get("Origin") or request.headers.get("Referer")
+    if not origin:
+        return False
+    ours = {request.headers.get("Host", ""), _place(base_url(settings_of(request)))}
+    return _place(origin) not in ours - {""}
 
 
 def _caller(request: Request) -> Caller:
@@ -95,28 +119,37 @@ def _caller(request: Request) -> Caller:
     cookie = request.cookies.get(sessions.cookie_name(secure=is_secure(settings_of(request))), "")
     if not text and not cookie:
         return Caller.nobody()
-    with index_errors(), memory_of(request).begin() as memory:
-        if text:
-            found = tokens.identify(memory, text)
-            if found is None:
-                raise ForbiddenError(
-                    "This token opens nothing: it is wrong, has expired or was revoked.", login=True
-                )
-            return Caller(found)
-        found = sessions.identify(memory, cookie)
-    return Caller(found, cookie) if found else Caller.nobody()
+    found = recognise(reader_of(request), memory_of(request), token=text, cookie=cookie)
+    return Caller(found or ANONYMOUS, "" if text or not found else cookie)
 
 
 def _token(request: Request) -> str:
     """From ``Authorization: Bearer``; older clients send ``X-Api-Key: user:key``, as header or cookie."""
     kind, _, value = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() == "bearer":
-        return value.strip()[:_LONGEST] or "-"
+        return value.strip() or "-"
     old = request.headers.get("X-Api-Key", "")
-    # a browser sends cookies wherever a stranger's page leads it, and says that it is one
-    if not old and "Sec-Fetch-Site" not in request.headers:
+    # a browser sends cookies wherever a stranger's page leads it
+    if not old and not _is_browser(request):
         old = unquote(request.cookies.get("X-Api-Key", ""))
-    return (old.rpartition(":")[2].strip()[:_LONGEST] or "-") if old else ""
+    return (old.rpartition(":")[2].strip() or "-") if old else ""
+
+
+def _is_browser(request: Request) -> bool:
+    """True if it looks like one. A page can keep back where it is, and cannot change its browser's name."""
+    told = any(name in request.headers for name in ("Sec-Fetch-Site", "Origin", "Referer"))
+    return told or request.headers.get("User-Agent", "").lower().startswith("mozilla/")
+
+
+def _place(url: str) -> str:
+    try:
+        return urlsplit(url).netloc.lower()
+    except ValueError:
+        return "?"
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")]
 
 
 def _trusts(proxies: tuple[str, ...], address: str) -> bool:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, literal, select, tuple_
 
 from testyard.errors import ResultError
+from testyard.event import PRIVATE_PACKAGE
 from testyard.index.arrivals import real_id
 from testyard.index.rows import (
     OpenRequest,
@@ -199,13 +200,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Sought:
-    """Which requests are sought; what is empty does not matter."""
+    """Which requests are sought; what is empty does not matter. ``public``: no private ones."""
 
     package: str = ""
     queues: tuple[str, ...] = ()
     state: str = ""
     requester: str = ""
     before: Place | None = None
+    public: bool = False
 
 
 #: When a request was made, as far as that is known.
@@ -229,12 +231,24 @@ def find_requests(connection: Connection, sought: Sought, *, limit: int) -> tupl
         query = query.where(request.c.state == sought.state)
     if sought.requester:
         query = query.where(request.c.parameters["requester"].as_string() == sought.requester)
+    if sought.public:
+        query = query.where(*_public())
     if sought.before:
         query = query.where(
             tuple_(_since, request.c.request_id) < (sought.before.time, sought.before.request_id)
         )
     query = query.order_by(_since.desc(), request.c.request_id.desc()).limit(limit)
     return tuple(_request_row(found) for found in connection.execute(query))
+
+
+def _public() -> tuple[ColumnElement[bool], ...]:
+    """What holds for requests of which anybody may see what they are."""
+    container = func.coalesce(request.c.container, "")
+    return (
+        request.c.package != PRIVATE_PACKAGE,
+        ~container.startswith("private-", autoescape=True),
+        *(request.c.parameters[key].as_string().is_(None) for key in ("readable-by", "swiftuser")),
+    )
 
 
 def waiting_before(connection: Connection, queue: str, accepted: float) -> int:

@@ -19,24 +19,26 @@ from testyard.intake.wishes import usual_context
 from testyard.queue import DEFAULT_CONTEXT, URGENT, QueueName
 from testyard.reproduce import recipe
 from testyard.request import TestRequest, make_request, parse_body
-from testyard.secrets import MASK
+from testyard.secrets import MASK, has_secrets
 from testyard.store import container_name, is_private
 
 #: Keys of a request that are of one asking, not of what is asked for.
 _OF_ONE_ASKING = ("uuid", "requester", "submit-time")
 
 
-def wish_again(memory: Connection, index: Connection, run: RunRow, *, force: bool = False) -> Wish:
-    """A wish for what the run was asked for: same queue, same parameters.
+def wish_again(
+    memory: Connection, index: Connection, run: RunRow, *, owner: str | None = None, force: bool = False
+) -> Wish:
+    """A wish for what the run was asked for, by ``owner`` if one is named: same queue, same parameters.
 
     Best is the body that came through a door of ours; else what its request's events told; else what the
     result tells, of a run without archives and repositories of its own. Raises RequestError (``run``) if
-    that is not all, or secret.
+    that is not all, or had secrets that are not kept, or are another's.
     """
     if is_private(run.container):
         raise RequestError("run", "it is private: nothing of it is known here; ask for it anew")
     queue, package, parameters = (
-        _of_door(memory, run) or _of_events(index, run) or _of_result(_whole(index, run))
+        _of_door(memory, run, owner) or _of_events(index, run) or _of_result(_whole(index, run))
     )
     wanted = {key: value for key, value in parameters.items() if key not in _OF_ONE_ASKING}
     if MASK in json.dumps(wanted):
@@ -50,12 +52,19 @@ def wish_again(memory: Connection, index: Connection, run: RunRow, *, force: boo
 _Found = tuple[QueueName, str, Mapping[str, Any]]
 
 
-def _of_door(memory: Connection, run: RunRow) -> _Found | None:
-    query = select(asked.c.queue, asked.c.body).where(asked.c.request_id == (run.request_id or ""))
-    row = memory.execute(query).first()
+def check_secrets(parameters: Mapping[str, Any], whose: str, owner: str | None) -> None:
+    """Raises RequestError if ``owner`` must not use them: they are secrets of somebody else."""
+    if owner is not None and owner != whose and has_secrets(parameters):
+        raise RequestError("run", "it had secrets of whoever asked; ask for it anew with your own")
+
+
+def _of_door(memory: Connection, run: RunRow, owner: str | None) -> _Found | None:
+    columns = asked.c.queue, asked.c.body, asked.c.owner
+    row = memory.execute(select(*columns).where(asked.c.request_id == (run.request_id or ""))).first()
     if row is None:
         return None
     request: TestRequest = parse_body(row.body)
+    check_secrets(request.parameters, row.owner, owner)
     return QueueName.parse(row.queue), request.package, request.parameters
 
 

@@ -42,11 +42,14 @@ class Bucket:
 
 
 def buckets_of(rates: Rates, owner: str, address: str) -> tuple[Bucket, ...]:
-    """The limits of somebody at an address; either may be empty if it is not known."""
+    """The limits of somebody at an address; either may be empty if it is not known.
+
+    What is no address has no bucket: whoever can choose a text could choose a full one.
+    """
     found = []
-    if address:
+    if network := network_of(address):
         size, rate = rates.address_burst, rates.address_per_minute / 60
-        found.append(Bucket("address", _network(address), size, rate, "this address"))
+        found.append(Bucket("address", network, size, rate, "this address"))
     if owner:
         size, rate = rates.identity_burst, rates.identity_per_minute / 60
         found.append(Bucket("identity", owner, size, rate, owner))
@@ -60,12 +63,16 @@ def take(
     now = time.time() if now is None else now
     for one in buckets:  # in one order of kinds, so that two can never wait for each other
         if not _taken(connection, one, cost, now):
-            wait = _wait(connection, one, cost, now)
-            raise LimitError(
-                f"too many requests of {one.what or one.name}: {one.size:g} at once and"
-                f" {one.per_second * 60:g} a minute are taken; again in {wait:.0f} s",
-                retry_after=wait,
-            )
+            raise _too_much(one, _wait(connection, one, cost, now))
+
+
+def check(connection: Connection, buckets: Sequence[Bucket]) -> None:
+    """Only look whether one more could be taken, for which no lock is needed. Raises LimitError."""
+    now = time.time()
+    for one in buckets:
+        missing = min(1, one.size) - _left_of(connection, one, now)
+        if missing > 0:
+            raise _too_much(one, max(missing / one.per_second, 1.0))
 
 
 def forget_full(connection: Connection, sizes: Sequence[Bucket], now: float | None = None) -> int:
@@ -78,6 +85,14 @@ def forget_full(connection: Connection, sizes: Sequence[Bucket], now: float | No
             delete(bucket).where(bucket.c.key.startswith(f"{one.kind}/"), full)
         ).rowcount
     return removed
+
+
+def _too_much(one: Bucket, wait: float) -> LimitError:
+    return LimitError(
+        f"too many requests of {one.what or one.name}: {one.size:g} at once and"
+        f" {one.per_second * 60:g} a minute are taken; again in {wait:.0f} s",
+        retry_after=wait,
+    )
 
 
 def _taken(connection: Connection, one: Bucket, cost: float, now: float) -> bool:
@@ -119,19 +134,22 @@ def _left(size: Any, rate: Any, now: Any) -> ColumnElement[float]:
 
 
 def _wait(connection: Connection, one: Bucket, cost: float, now: float) -> float:
-    left = connection.execute(
-        select(_left(one.size, one.per_second, now)).where(bucket.c.key == one.key)
-    ).scalar_one_or_none()
-    missing = min(cost, one.size) - (one.size if left is None else left)
+    missing = min(cost, one.size) - _left_of(connection, one, now)
     return max(missing / one.per_second, 1.0)
 
 
-def _network(address: str) -> str:
-    """What stands for an address: an IPv6 one has its customer's network."""
+def _left_of(connection: Connection, one: Bucket, now: float) -> float:
+    query = select(_left(one.size, one.per_second, now)).where(bucket.c.key == one.key)
+    left = connection.execute(query).scalar_one_or_none()
+    return one.size if left is None else float(left)
+
+
+def network_of(address: str) -> str:
+    """What stands for an address: an IPv6 one has its customer's network; empty if it is none."""
     try:
         found = ip_address(address.partition("%")[0])
     except ValueError:
-        return address
+        return ""
     if isinstance(found, IPv6Address):
         if found.ipv4_mapped:
             return str(found.ipv4_mapped)

@@ -50,6 +50,10 @@ class Token:
         """True if it opens the door at ``now``."""
         return self.revoked is None and (self.expires is None or now < self.expires)
 
+    def noted(self, now: float) -> bool:
+        """True if its last use was noted so lately that this one need not be."""
+        return self.used is not None and self.used >= now - _NOTED_EVERY
+
 
 def make(
     connection: Connection,
@@ -90,14 +94,22 @@ def identify(connection: Connection, text: str) -> Identity | None:
     same = hmac.compare_digest(_hash(parts[2]), row.hash if row else _NO_HASH)
     if row is None or not same:
         return None
-    found = _if_live(connection, row)
-    return None if found is None else found.identity
+    found = _token(row)
+    return found.identity if found.live(time.time()) else None
 
 
 def live_token(connection: Connection, token_id: str) -> Token | None:
-    """A token that opens the door now, by its id; its use is noted."""
+    """A token that opens the door now, by its id."""
     row = connection.execute(select(token).where(token.c.id == token_id)).one_or_none()
-    return None if row is None else _if_live(connection, row)
+    found = None if row is None else _token(row)
+    return found if found is not None and found.live(time.time()) else None
+
+
+def note_use(connection: Connection, token_id: str) -> None:
+    """Note that a token was used, once a minute at most; `Token.noted` tells whether there is need."""
+    now = time.time()
+    stale = or_(token.c.used.is_(None), token.c.used < now - _NOTED_EVERY)
+    connection.execute(update(token).where(token.c.id == token_id, stale).values(used=now))
 
 
 def revoke(connection: Connection, token_id: str, *, owner: str | None = None) -> Token | None:
@@ -129,19 +141,6 @@ def _check(owner: str, name: str, groups: Sequence[str], scopes: Collection[Scop
         raise RequestError("groups", "must be PROVIDER/GROUP each, such as github/testyard")
     if not scopes:
         raise RequestError("scopes", f"at least one of {', '.join(Scope)}")
-
-
-def _if_live(connection: Connection, row: Row[tuple[object, ...]]) -> Token | None:
-    now, found = time.time(), _token(row)
-    if not found.live(now):
-        return None
-    _note_use(connection, found.id, now)
-    return found
-
-
-def _note_use(connection: Connection, token_id: str, now: float) -> None:
-    stale = or_(token.c.used.is_(None), token.c.used < now - _NOTED_EVERY)
-    connection.execute(update(token).where(token.c.id == token_id, stale).values(used=now))
 
 
 def _hash(secret: str) -> str:

@@ -8,19 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, or_, select
+from sqlalchemy import Connection, Engine, Row, false, inspect, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 
-from testyard.errors import ForbiddenError
 from testyard.index import RequestRow, RequestState
 from testyard.index.read import Sought, request_states
-from testyard.intake import ANONYMOUS, Identity, Scope, sessions, tokens
+from testyard.intake import ANONYMOUS, Identity, Scope, sessions
 from testyard.intake.known import UNSEEN
+from testyard.intake.recognise import recognise
 from testyard.intake.schema import asked
 from testyard.request import parse_body
 
-_LONGEST = 4096
 #: Of what was accepted within the last hour and is not in the index so many are listed at most.
 _MOST_UNSEEN = 1000
 
@@ -32,13 +31,19 @@ class Reader:
     who: Identity
     memory: Connection | None
 
+    @property
+    def sees_own(self) -> bool:
+        """True if they may see what is private and theirs: a token must be for that."""
+        return bool(self.who.owner) and Scope.READ_PRIVATE in self.who.scopes
+
+    @property
+    def sees_all(self) -> bool:
+        """True for an operator."""
+        return self.sees_own and self.who.owner.startswith("operator/")
+
     def may_see(self, request_id: str) -> bool:
-        """True for a private request of theirs, and for an operator whose token is for that."""
-        if not self.who.owner:
-            return False
-        if Scope.READ_PRIVATE in self.who.scopes and self.who.owner.startswith("operator/"):
-            return True
-        return self.owner_of(request_id) == self.who.owner
+        """True for a private request of theirs, and for an operator; with a token only if it is for that."""
+        return self.sees_all or (self.sees_own and self.owner_of(request_id) == self.who.owner)
 
     def owner_of(self, request_id: str) -> str | None:
         """Who asked, if it came by our doors."""
@@ -61,6 +66,9 @@ class Reader:
             .order_by(asked.c.created.desc())
             .limit(_MOST_UNSEEN)
         )
+        if sought.public:
+            own = asked.c.owner == self.who.owner if self.sees_own else false()
+            query = query.where((asked.c.private == 0) | own)
         if sought.package:
             query = query.where(asked.c.package == sought.package)
         if sought.queues:
@@ -102,29 +110,28 @@ def as_request(row: Row[Any]) -> RequestRow:
     )
 
 
-def who_reads(request: Request, memory: Engine, *, secure: bool) -> Identity:
-    """By token or session; ANONYMOUS if neither was sent. Raises ForbiddenError for a token of nobody's."""
+def who_reads(request: Request, reader: Engine, writer: Engine, *, secure: bool) -> Identity:
+    """By token or session; ANONYMOUS if neither was sent. Raises as `recognise`."""
     kind, _, text = request.headers.get("Authorization", "").partition(" ")
     cookie = request.cookies.get(sessions.cookie_name(secure=secure), "")
-    bearer = kind.lower() == "bearer"
-    if not bearer and not cookie:
+    token = (text.strip() or "-") if kind.lower() == "bearer" else ""
+    if not token and not cookie:
         return ANONYMOUS
-    with memory.begin() as connection:
-        if bearer:
-            found = tokens.identify(connection, text.strip()[:_LONGEST])
-            if found is None:
-                raise ForbiddenError(
-                    "This token opens nothing: it is wrong, has expired or was revoked.", login=True
-                )
-            return found
-        return sessions.identify(connection, cookie) or ANONYMOUS
+    return recognise(reader, writer, token=token, cookie=cookie) or ANONYMOUS
 
 
 def connected(memory: Engine) -> Connection | None:
-    """A connection to the intake's tables; None if there are none yet."""
+    """A connection to the intake's tables; None if there are none yet.
+
+    Raises SQLAlchemyError if that cannot be found out now.
+    """
+    connection = memory.connect()
     try:
-        connection = memory.connect()
         connection.execute(select(asked.c.request_id).limit(1))
     except SQLAlchemyError:
+        with connection:
+            connection.rollback()
+            if inspect(connection).has_table(asked.name):
+                raise
         return None
     return connection

@@ -98,7 +98,7 @@ def _answered(
     site: Site = request.app.state.site
     url = settings.intake.url or settings.site.url
     with index_errors(), ExitStack() as stack:
-        who = who_reads(request, memory.writer, secure=url.startswith("https://"))
+        who = who_reads(request, memory.reader, memory.writer, secure=url.startswith("https://"))
         index = stack.enter_context(site.engine.connect())
         ours = connected(memory.reader)
         if ours is not None:
@@ -141,12 +141,10 @@ def _listing(question: Question) -> BaseModel:
     found += find_requests(question.index, sought, limit=limit + 1)
     newest = sorted(found, key=lambda row: (place_of(row).time, row.request_id), reverse=True)
     page = newest[:limit]
-    named = bool(sought.package or sought.requester)
-    # whoever looks for a name must not find out by it what a private request is
     shown = tuple(
         status_of(row, question.places, may_see=seen)
         for row, seen in (_seen(question, row) for row in page)
-        if seen or not named
+        if seen or not sought.public
     )
     following = _next(question, place_of(page[-1])) if len(newest) > limit else None
     return Listing(requests=shown, next=following)
@@ -171,6 +169,8 @@ def _sought(question: Question) -> Sought:
         state=state,
         requester=given.get("requester", ""),
         before=_place(given.get("before")),
+        # whoever looks for a name must not find out by it what a private request is
+        public=("package" in given or "requester" in given) and not question.reader.sees_all,
     )
 
 

@@ -240,7 +240,7 @@ def test_forms_have_limits(desk: Desk) -> None:
         large = browser.post("/request", data={"package": "x" * 300_000})
         many = browser.post("/request", data={f"a{n}": "1" for n in range(3000)})
         kind = browser.post("/request", json={"package": "gzip"})
-    assert [large.status_code, many.status_code, kind.status_code] == [400, 400, 400]
+    assert [large.status_code, many.status_code, kind.status_code] == [413, 400, 415]
 
 
 def test_every_answer_has_safe_headers(desk: Desk) -> None:
@@ -370,6 +370,14 @@ def test_who_has_logged_in_with_a_token_is_a_person_all_the_same(desk: Desk) -> 
 def test_another_site_logs_nobody_in(desk: Desk) -> None:
     text = desk.token()["Authorization"].removeprefix("Bearer ")
     with desk.visitor() as browser:
-        answer = browser.post("/login/token", data={"token": text}, headers={"Sec-Fetch-Site": "cross-site"})
-        assert answer.status_code == 403
-        assert "set-cookie" not in answer.headers
+        for told in (
+            {"Sec-Fetch-Site": "cross-site"},
+            {"Origin": "http://evil.example"},  # as on plain http
+            {"Origin": "null"},
+            {"Referer": "http://evil.example/"},
+        ):
+            answer = browser.post("/login/token", data={"token": text}, headers=told)
+            assert answer.status_code == 403
+            assert "set-cookie" not in answer.headers
+        own = browser.post("/login/token", data={"token": text}, headers={"Origin": "http://t"})
+        assert own.status_code == 303

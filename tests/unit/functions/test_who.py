@@ -39,7 +39,7 @@ def client(memory: Engine, *, url: str = "http://t", peer: str = "127.0.0.1", **
 
     app = Starlette(routes=[Route("/", tell)])
     app.state.settings = Settings(site={"url": url}, intake=intake)  # type: ignore[arg-type]
-    app.state.memory = memory
+    app.state.memory = app.state.reader = memory
     return Asker(app, peer=peer)
 
 
@@ -70,8 +70,14 @@ def test_a_token_that_opens_nothing_is_no_visitor(memory: Engine) -> None:
 
 def test_a_browser_that_a_stranger_leads_here_brings_no_key(memory: Engine) -> None:
     cookie = {"Cookie": f"X-Api-Key=jane:{text_of(memory)}"}
-    answer = client(memory).get("/", headers={**cookie, "Sec-Fetch-Site": "cross-site"})
-    assert answer.json()["owner"] == ""
+    for told in (
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Origin": "http://evil.example"},  # as on plain http
+        {"Referer": "http://evil.example/page"},
+        {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:60.0) Gecko/20100101 Firefox/60.0"},
+    ):
+        answer = client(memory).get("/", headers={**cookie, **told})
+        assert answer.json()["owner"] == "", told
 
 
 def test_a_session_opens_by_the_cookie_that_is_right_for_the_address(memory: Engine) -> None:
@@ -96,7 +102,13 @@ def test_a_session_opens_by_the_cookie_that_is_right_for_the_address(memory: Eng
         ("127.0.0.1", "198.51.100.1, <b>", "127.0.0.1"),
         ("127.0.0.1", "10.0.0.1", "10.0.0.1"),
         ("127.0.0.1", "2001:db8::1", "2001:db8::1"),
-        ("testclient", "198.51.100.1", "testclient"),
+        ("testclient", "198.51.100.1", ""),  # no address
+        # as AWS's load balancers tell it, by which the last part was added
+        ("198.51.100.1, 203.0.113.9", "198.51.100.1, 203.0.113.9", "203.0.113.9"),
+        ("chosen by whoever asks, 203.0.113.9", "", "203.0.113.9"),
+        ("198.51.100.1, 10.0.0.7", "198.51.100.1, 10.0.0.7", "198.51.100.1"),
+        ("198.51.100.1, chosen", "", ""),
+        ("", "198.51.100.1", ""),
     ],
 )
 def test_only_trusted_proxies_say_for_whom_they_ask(

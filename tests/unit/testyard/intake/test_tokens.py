@@ -15,6 +15,7 @@ from sqlalchemy import Engine, select, update
 from testyard.errors import RequestError
 from testyard.index import index_engine
 from testyard.intake import Identity, Scope, create_intake, tokens
+from testyard.intake.recognise import recognise
 from testyard.intake.schema import token
 
 
@@ -24,7 +25,7 @@ def make(memory: Engine, **more: object) -> tuple[str, str]:
 
 
 def identify(memory: Engine, text: str) -> Identity | None:
-    with memory.begin() as connection:
+    with memory.connect() as connection:
         return tokens.identify(connection, text)
 
 
@@ -71,14 +72,14 @@ def test_its_use_is_noted_once_a_minute(memory: Engine) -> None:
             return next(each.used for each in tokens.tokens_of(connection) if each.id == token_id)
 
     assert used() is None
-    identify(memory, text)
+    recognise(memory, memory, token=text)
     first = used()
     assert first is not None
-    identify(memory, text)
+    recognise(memory, memory, token=text)
     assert used() == first
     with memory.begin() as connection:
         connection.execute(update(token).values(used=first - 61))
-    identify(memory, text)
+    recognise(memory, memory, token=text)
     assert (used() or 0) >= first
 
 
