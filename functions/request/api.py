@@ -77,12 +77,15 @@ class _Wanted:
 def _ask(call: Call) -> Response:
     with _refusals(call):
         _check_may(call)
-        wanted = _wanted(call, call.value())
-        told = call.request.headers.get("Idempotency-Key")
-        key = None if told is None else answers.checked_key(told)
+        wanted, key = _wanted(call, call.value()), _key(call)
+    return _once(call, wanted, key, call.body)
+
+
+def _once(call: Call, wanted: _Wanted, key: str | None, what: bytes) -> Response:
+    """Ask, or give the answer that was given to the same call; ``what`` tells one call from another."""
     if key is None:
         return _answered(_receipts(call, wanted, None))
-    ticket = answers.begin(call.memory, _owner(call), key, answers.digest_of(call.body))
+    ticket = answers.begin(call.memory, _owner(call), key, answers.digest_of(what))
     if ticket.answer is not None:
         return _answered(ticket.answer, repeated=True)
     try:
@@ -100,7 +103,8 @@ def _retry(call: Call) -> Response:
         _check_may(call)
         with index_errors(), call.index.connect() as index, call.reader.connect() as memory:
             wish = wish_for(memory, index, call.request.path_params["reference"], call.who)
-    return _answered(_receipts(call, _Wanted((wish,), None), None))
+        key = _key(call)
+    return _once(call, _Wanted((wish,), None), key, call.request.scope["path"].encode())
 
 
 def _check_may(call: Call) -> None:
@@ -144,6 +148,11 @@ def _without_words(error: Exception) -> TestyardError:
 def _openapi(call: Call) -> Response:
     settings = call.settings
     return answer(openapi_json(site=settings.site.url, intake=base_url(settings)))
+
+
+def _key(call: Call) -> str | None:
+    told = call.request.headers.get("Idempotency-Key")
+    return None if told is None else answers.checked_key(told)
 
 
 def _owner(call: Call) -> str:

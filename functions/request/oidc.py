@@ -22,7 +22,8 @@ from functions.request.provider import Kept, LoginError, Person, ProviderAwayErr
 _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 #: Seconds by which the provider's clock may be wrong.
 _LEEWAY = 60
-_LOGIN_CLAIMS = ("preferred_username", "nickname", "name", "email")
+#: What people read, and what stands with results for all to see: so neither name nor e-mail address.
+_LOGIN_CLAIMS = ("preferred_username", "nickname")
 
 
 class OidcProvider:

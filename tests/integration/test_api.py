@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,13 +21,16 @@ from tests.conftest import NewIndex
 from tests.integration.brokers import NOBLE, channel_to
 from tests.servers import Rabbit, Swift
 from testyard.adapters.swift import SwiftStore
+from testyard.arrival import Arrival
 from testyard.cancel import cancelled
 from testyard.event import Event, EventKind
+from testyard.index.arrivals import event_of, note_arrival
 from testyard.index.write import apply_event, record_run
 from testyard.intake import Scope
 from testyard.intake.audit import Action, deeds
 from testyard.intake.schema import answered, metadata
 from testyard.openapi.models import LARGEST_BODY, ProblemDetails
+from testyard.removal import all_removals
 from testyard.request import parse_body
 from testyard.result import Result
 from testyard.run import Phase
@@ -244,6 +248,17 @@ def test_a_key_makes_a_call_safe_to_repeat(yard: Api, bot: dict[str, str], broke
         problem(ask(yard, bot, ASK, Idempotency_Key=key), 422, "invalid")
 
 
+def test_a_retry_has_a_key_too(yard: Api, bot: dict[str, str]) -> None:
+    (request_id,) = ids(ask(yard, bot))
+    tell(yard, EventKind.CANCELLED, request_id, reason="")
+    key, address = {**bot, "Idempotency-Key": "r"}, f"/api/v1/retry/{request_id}"
+    first, again = (yard.client.post(address, headers=key) for _ in range(2))
+    assert (first.status_code, again.json()) == (202, first.json())
+    assert again.headers["Idempotency-Replayed"] == "true"
+    problem(yard.client.post(f"/api/v1/retry/{ids(first)[0]}", headers=key), 422, "key-reused")
+    problem(yard.client.post(address, headers={**bot, "Idempotency-Key": "a b"}), 422, "invalid")
+
+
 def test_a_refused_call_leaves_its_key_free(yard: Api, bot: dict[str, str]) -> None:
     problem(ask(yard, bot, {"package": "gzip", "release": "sid"}, Idempotency_Key="k"), 422, "invalid")
     assert ask(yard, bot, ASK, Idempotency_Key="k").status_code == 202
@@ -295,6 +310,34 @@ def test_cancel(yard: Api, store_node: Swift) -> None:
         ]
     tell(yard, EventKind.CANCELLED, waits, reason="typo")
     problem(yard.client.delete(f"/api/v1/requests/{waits}", headers=jane), 409, "conflict")
+
+
+def test_cancel_what_came_by_amqp_without_an_id(yard: Api, bot: dict[str, str]) -> None:
+    """It is shown under a provisional one, until a worker chooses another."""
+    arrivals = [
+        Arrival(str(NOBLE), f'{name}\n{{"triggers": ["gzip/1"]}}'.encode()) for name in ("one", "two")
+    ]
+    shown = []
+    with yard.memory.begin() as connection:
+        for arrived in arrivals:
+            event = event_of(arrived, now=time.time())
+            assert event is not None
+            apply_event(connection, event)
+            note_arrival(connection, arrived, event)
+            shown.append(event.request_id)
+    real = str(uuid.uuid4())
+    tell(yard, EventKind.TAKEN, real, "two", worker="w", digest=arrivals[1].digest, attempt=1)
+    waits = yard.client.delete(f"/api/v1/requests/{shown[0]}?reason=old", headers=bot)
+    assert (waits.status_code, waits.json()["id"], waits.json()["state"]) == (202, shown[0], "queued")
+    runs = yard.client.delete(f"/api/v1/requests/{shown[1]}?reason=old", headers=bot)
+    assert (runs.status_code, runs.json()["id"], runs.json()["state"]) == (202, real, "running")
+    with SwiftStore(yard.settings.store) as store:
+        assert cancelled(store, real) == "old"
+        notes = [note for note in all_removals(store) if note.request_id == shown[0]]
+        assert [note.digest for note in notes] == [arrivals[0].digest]
+    with yard.memory.connect() as connection:
+        told = {deed.request_id for _, deed in deeds(connection, action=Action.CANCELLED)}
+    assert told == {shown[0], real}
 
 
 def test_ask_again(yard: Api, bot: dict[str, str], broker: Rabbit) -> None:
@@ -398,3 +441,4 @@ def test_both_rooms_serve_the_document(yard: Api) -> None:
     assert ours == theirs
     assert ours["openapi"] == "3.1.0"
     assert ours["paths"]["/api/v1/requests"]["get"]["servers"] == [{"url": SITE}]
+    assert ours["components"]["securitySchemes"]["session"]["name"] == "testyard"  # by http

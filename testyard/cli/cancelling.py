@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Annotated
 
 import typer
 
 from testyard.adapters.amqp import Publisher
 from testyard.cancel import cancel as leave_note
-from testyard.cli.asking import databases, has_database
+from testyard.cli.asking import databases, has_database, operator
 from testyard.cli.edge import (
     JsonOption,
     StateOption,
@@ -52,7 +51,7 @@ def cancel(
             resolution=f"What became of it: testyard show {reference}",
         )
     request_id = str(found["request_id"])
-    why = reason or f"by {getpass.getuser()}"
+    why = reason or f"by {operator().login}"
     with command_store(settings) as store:
         request_id = _order_end(settings, store, request_id, str(found["queue"]), why)
     if found["state"] == RequestState.QUEUED:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy import Connection
 
+from testyard.cli.asking import operator
 from testyard.cli.edge import (
     JsonOption,
     StateOption,
@@ -28,7 +28,7 @@ from testyard.cli.terminal import safe_text
 from testyard.duration import age_text
 from testyard.errors import RequestError
 from testyard.index import index_errors
-from testyard.intake import Identity, Scope, audit, create_intake, intake_engine, tokens
+from testyard.intake import Scope, audit, create_intake, intake_engine, tokens
 from testyard.intake.audit import Action
 from testyard.intake.tokens import Token
 from testyard.settings import Settings
@@ -58,7 +58,7 @@ def make(
     json_: JsonOption = False,
 ) -> None:
     """Make a token and print it: it cannot be shown again."""
-    whose = owner or _operator().owner
+    whose = owner or operator().owner
     scopes = tuple(scope or (Scope.REQUEST,))
     expires = time.time() + days * _DAY if days else None
     with _memory(command_settings(state)) as memory:
@@ -69,7 +69,7 @@ def make(
         except RequestError as error:
             raise UsageError(error.brief) from error
         audit.record(
-            memory, Action.TOKEN_MADE, _operator(), id=token_id, name=name, owner=whose, scopes=sorted(scopes)
+            memory, Action.TOKEN_MADE, operator(), id=token_id, name=name, owner=whose, scopes=sorted(scopes)
         )
     if json_:
         print_json({"id": token_id, "token": text, "owner": whose, "expires": expires})
@@ -121,7 +121,7 @@ def revoke(
                 resolution="testyard token list shows them.",
             )
         audit.record(
-            memory, Action.TOKEN_REVOKED, _operator(), id=found.id, name=found.name, owner=found.owner
+            memory, Action.TOKEN_REVOKED, operator(), id=found.id, name=found.name, owner=found.owner
         )
     if json_:
         print_json(_json(found))
@@ -138,11 +138,6 @@ def _memory(settings: Settings) -> Iterator[Connection]:
             yield connection
     finally:
         engine.dispose()
-
-
-def _operator() -> Identity:
-    name = getpass.getuser()
-    return Identity(f"operator/{name}", name)
 
 
 def _state(token: Token, now: float) -> str:

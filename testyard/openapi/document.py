@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 import testyard
+from testyard.intake import sessions
 from testyard.intake.answers import KEY_PATTERN, LONGEST_KEY
 from testyard.openapi.models import (
     MOST_REQUESTS,
@@ -34,6 +35,7 @@ _WRONG = {
     "401": "It is not known who asks: send a token.",
     "403": "Who asks may not.",
     "404": "There is no such request or run, or whoever asks may not see it.",
+    "408": "The body was not here in time.",
     "409": "Too late, or too early: see detail.",
     "413": "The body is too large.",
     "415": "The body must be JSON, with its Content-Type.",
@@ -41,7 +43,7 @@ _WRONG = {
     "429": "Too much at once: again after Retry-After seconds.",
     "503": "A part is away: nothing was done. Again after Retry-After seconds.",
 }
-_WRITING = ("401", "403", "429", "503")
+_WRITING = ("401", "403", "408", "429", "503")
 _ID = {
     "name": "request_id",
     "in": "path",
@@ -77,7 +79,7 @@ def openapi_json(*, site: str = "", intake: str = "") -> dict[str, Any]:
             "/api/v1/retry/{reference}": {"post": {**_retry(), **write}},
             "/api/v1/openapi.json": {"get": _document()},
         },
-        "components": {"schemas": _schemas(), "securitySchemes": _security()},
+        "components": {"schemas": _schemas(), "securitySchemes": _security(intake)},
     }
 
 
@@ -105,13 +107,13 @@ def _schemas() -> dict[str, Any]:
     return {**told["$defs"], **given["$defs"], "Asks": asks}
 
 
-def _security() -> dict[str, Any]:
+def _security(intake: str) -> dict[str, Any]:
     return {
         "token": {"type": "http", "scheme": "bearer", "description": "ty_…; made by `testyard token make`"},
         "session": {
             "type": "apiKey",
             "in": "cookie",
-            "name": "__Host-testyard",
+            "name": sessions.cookie_name(secure=not intake.startswith("http://")),
             "description": "of a person who has logged in",
         },
     }
@@ -204,7 +206,7 @@ def _retry() -> dict[str, Any]:
     return {
         "operationId": "retry",
         "summary": "Ask for the same once more",
-        "parameters": [reference],
+        "parameters": [reference, _KEY],
         "responses": _responses(
             {
                 "200": ("The same waits, runs, or has passed.", "Receipts"),

@@ -48,6 +48,16 @@ def test_make_list_revoke(testyard: Command, memory: Engine) -> None:
     assert text.split("_", 2)[2] not in str(lines)
 
 
+def test_who_became_root_by_sudo_has_one_name(
+    testyard: Command, memory: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUDO_USER", "jane")
+    made = json.loads(testyard("token", "make", "x", "--json").stdout)
+    assert made["owner"] == "operator/jane"
+    with memory.begin() as connection:
+        assert [deed.owner for _, deed in audit.deeds(connection)] == ["operator/jane"]
+
+
 def test_json(testyard: Command) -> None:
     made = json.loads(testyard("token", "make", "x", "--days", "1", "--group", "github/a", "--json").stdout)
     assert 86000 < made["expires"] - time.time() <= 86400
