@@ -14,6 +14,7 @@ from tests.unit.testyard.cli.conftest import Command
 from testyard.index import index_engine
 from testyard.intake import Scope, audit, tokens
 from testyard.intake.audit import Action
+from testyard.intake.recognise import recognise
 
 
 @pytest.fixture
@@ -27,8 +28,7 @@ def test_make_list_revoke(testyard: Command, memory: Engine) -> None:
     text = made.stdout.strip()
     assert made.stdout == f"{text}\n"
     assert text not in made.stderr
-    with memory.begin() as connection:
-        who = tokens.identify(connection, text)
+    who = recognise(memory, memory, token=text)
     assert who is not None
     assert (who.owner, who.scopes) == ("github/jane", {Scope.CANCEL})
     listed = testyard("token", "list").stdout
