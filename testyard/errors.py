@@ -115,6 +115,10 @@ class OutsideError(TestyardError):
     """Somebody on the network could not be reached, or answers too much, too slowly or badly."""
 
 
+class TooMuchError(OutsideError):
+    """It answers more than is taken, and will again."""
+
+
 class RefusedAddressError(OutsideError):
     """An address that must not be asked: it leads inside, or is none at all."""
 
@@ -127,13 +131,23 @@ class ForgeError(TestyardError):
     """A forge could not be reached, or refused. ``retry_after`` is what it asks for, in seconds.
 
     ``refused``: our credentials, or their rights, must be mended. ``lasting``: what we say is never right.
+    ``away``: it did not answer at all. ``unasked``: it was not asked, because it is known to be away or
+    asked us to wait.
     """
 
     def __init__(
-        self, brief: str, *, retry_after: float | None = None, refused: bool = False, lasting: bool = False
+        self,
+        brief: str,
+        *,
+        retry_after: float | None = None,
+        refused: bool = False,
+        lasting: bool = False,
+        away: bool = False,
+        unasked: bool = False,
     ) -> None:
         super().__init__(brief)
         self.retry_after, self.refused, self.lasting = retry_after, refused, lasting
+        self.away, self.unasked = away, unasked
 
 
 class CancelledRun(TestyardError):  # noqa: N818  it is a decision, not an error

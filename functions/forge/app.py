@@ -21,6 +21,7 @@ from testyard.adapters.swift import SwiftStore
 from testyard.index import index_engine
 from testyard.intake import create_intake, intake_engine
 from testyard.intake.gate import Gate
+from testyard.intake.pauses import Pauses
 from testyard.intake.projects import ProjectFile
 from testyard.intake.sender import BrokerSender
 from testyard.intake.submit import Door
@@ -78,7 +79,7 @@ def make_work(settings: Settings, projects: ProjectFile) -> tuple[HookWork, Call
         gate=Gate.of(settings, memory),
         store=SwiftStore(settings.store),
         projects=projects.now,
-        forges=Forges(),
+        forges=Forges(Pauses(memory)),
         later=lambda body: publisher.publish("", HOOKS_LATER_QUEUE, body),
         tell=sender.tell_all,
         ensure=ensure,

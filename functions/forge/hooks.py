@@ -37,8 +37,9 @@ from testyard.intake.statuses import Shown, Status, of_commit, of_request
 
 log = logging.getLogger(__name__)
 
-#: Seconds for which a delivery is tried again while its forge cannot be asked.
-_PATIENCE = 3600.0
+#: Seconds for which a delivery is tried again while its forge cannot be asked: a limit of GitHub's may last
+#: an hour.
+_PATIENCE = 6 * 3600.0
 #: Seconds for which a delivery is remembered.
 _REMEMBER = 30 * 86400.0
 #: Seconds for which a delivery waits for its rate limit.
@@ -72,7 +73,8 @@ class HookWork:
             outcome = self._work(delivery)
         except ForgeError as error:
             if _passes(error) and time.time() - delivery.time < _PATIENCE:
-                log.warning("%s %s: later: %s", delivery.forge, delivery.project, error.brief)
+                level = logging.DEBUG if error.unasked else logging.WARNING
+                log.log(level, "%s %s: later: %s", delivery.forge, delivery.project, error.brief)
                 self._hands.later(body)
                 return
             self._note(delivery, Action.HOOK_REFUSED, error.brief)

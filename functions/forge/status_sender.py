@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -37,8 +35,6 @@ _WRONG_ATTEMPTS = 10
 _READ_ATTEMPTS = 5
 #: Rows of one call of `tell_all`.
 _AT_ONCE = 50
-#: Projects that are left alone at a time; a query names them all.
-_MOST_WAITING = 100
 
 
 class StatusSender:
@@ -49,8 +45,6 @@ class StatusSender:
     ) -> None:
         self._memory, self._store, self._projects, self._forges = memory, store, projects, forges
         self._site = site
-        self._lock = threading.Lock()
-        self._waiting: dict[tuple[str, str], float] = {}
 
     def tell_all(self) -> int:
         """Tell what is to be told now; returns how many rows it tried. Raises TestyardError."""
@@ -63,7 +57,7 @@ class StatusSender:
         """Tell one row; False if none is to be told now. Raises TestyardError if the database is away."""
         projects = self._projects()
         with index_errors(), self._memory.begin() as connection:
-            row = statuses.take(connection, without=self._left_alone())
+            row = statuses.take(connection)
         if row is None:
             return False
         try:
@@ -107,9 +101,10 @@ class StatusSender:
 
     def _failed(self, row: Status, error: ForgeError | StoreError) -> None:
         pause = pause_after(error, row.attempts)
-        if isinstance(error, ForgeError) and not error.lasting:
-            with self._lock:  # what else waits for this project would meet the same
-                self._waiting[row.forge, row.project] = time.time() + min(pause or 0, 60.0)
+        if isinstance(error, ForgeError) and error.unasked:
+            with index_errors(), self._memory.begin() as connection:
+                statuses.put_off(connection, row, error.brief, pause or 0)
+            return
         log.warning(
             "%s/%s: %s: %s; %s",
             row.forge,
@@ -121,12 +116,6 @@ class StatusSender:
         with index_errors(), self._memory.begin() as connection:
             statuses.failed(connection, row, error.brief, pause)
 
-    def _left_alone(self) -> list[tuple[str, str]]:
-        now = time.time()
-        with self._lock:
-            self._waiting = {key: until for key, until in self._waiting.items() if until > now}
-            return list(self._waiting)[:_MOST_WAITING]
-
 
 def pause_after(error: ForgeError | StoreError, attempts: int) -> float | None:
     """Seconds until the next attempt; None if there is none."""
@@ -134,6 +123,8 @@ def pause_after(error: ForgeError | StoreError, attempts: int) -> float | None:
     asked = 0.0
     if isinstance(error, ForgeError):
         asked = error.retry_after or 0.0
+        if error.unasked:
+            return asked * random.uniform(1.0, 1.2)  # noqa: S311  no secret
         if error.lasting and attempts >= _WRONG_ATTEMPTS:
             return None
         if error.lasting or error.refused:

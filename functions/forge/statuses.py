@@ -21,6 +21,7 @@ from testyard.adapters.swift import SwiftStore
 from testyard.event import Event
 from testyard.index import index_engine, index_errors
 from testyard.intake import create_intake, intake_engine
+from testyard.intake.pauses import Pauses
 from testyard.intake.projects import Projects
 from testyard.settings import Settings
 
@@ -42,7 +43,7 @@ def status_work(settings: Settings, projects: Callable[[], Projects]) -> list[Ba
     index = index_engine(settings.database.url.get_secret_value(), writer=True)
     tables = (Tables(memory, create_intake), Tables(index))
     store = SwiftStore(settings.store.model_copy(update={"retries": 0}), timeout=_STORE_SECONDS)
-    sender = StatusSender(memory, store, projects, Forges(), site=settings.site.url)
+    sender = StatusSender(memory, store, projects, Forges(Pauses(memory)), site=settings.site.url)
     sweeper = StatusSweep(memory, index, store, partial(dead_letters, url))
 
     def ensure() -> None:

@@ -145,6 +145,13 @@ def test_an_installation_s_token_that_was_taken_back_is_asked_for_anew(
     assert server.check_states == {1: ["queued", "success"]}
 
 
+def test_a_limit_in_words(server: ForgeServer, tmp_path: Path) -> None:
+    server.refuse(403, message="You have exceeded a secondary rate limit. Please wait a few minutes.")
+    with pytest.raises(ForgeError, match="secondary") as e:
+        client(server, "github", tmp_path).show("jane/tool", report(Shown.PASS), {}, first=True)
+    assert (e.value.refused, e.value.retry_after) == (False, 60)
+
+
 @pytest.mark.parametrize(
     ("status", "headers", "kind", "pause"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from testyard.adapters.outside import Answer, Outside
-from testyard.errors import ForgeError, OutsideError, RefusedAddressError
+from testyard.errors import ForgeError, OutsideError, TooMuchError
 from testyard.intake.report import Report
 
 #: Seconds that a forge may take: a third of the time for which a row is held.
@@ -23,6 +24,8 @@ _MOST_BYTES = 4 * 1024 * 1024
 _MOVED = (301, 302, 307, 308)
 #: The longest that a forge's word is taken for: a wrong clock of its must not silence us.
 _LONGEST_PAUSE = 3600.0
+#: How GitHub says in words that there was too much of late.
+_LIMITED = re.compile(r"rate limit|abuse detection", re.IGNORECASE)
 
 
 class Forge(Protocol):
@@ -85,8 +88,10 @@ class Calls:
     def _answer(self, method: str, url: str, headers: Mapping[str, str], data: bytes) -> Answer:
         try:
             return self.outside.fetch(url, method=method, headers=headers, body=data)
-        except (OutsideError, RefusedAddressError) as error:
-            raise ForgeError(error.brief) from error
+        except TooMuchError as error:
+            raise ForgeError(error.brief, lasting=True) from error
+        except OutsideError as error:
+            raise ForgeError(error.brief, away=True) from error
 
     def _moved_to(self, url: str, answer: Answer) -> str:
         place = urljoin(url, answer.headers.get("location", ""))
@@ -113,7 +118,8 @@ def file_of(calls: Calls, address: str, headers: Mapping[str, str], ref: str) ->
 def _refusal(action: str, answer: Answer) -> ForgeError:
     text = f"{action}: status {answer.status}{_said(answer.body)}"
     pause = _pause(answer)
-    if answer.status == 429 or (answer.status == 403 and pause is not None):
+    if answer.status == 429 or (answer.status == 403 and (pause is not None or _LIMITED.search(text))):
+        # GitHub's secondary limit may come without a header: a minute at least, it says then
         return ForgeError(text, retry_after=pause or 60.0)
     if answer.status in (400, 422):
         return ForgeError(text, lasting=True)

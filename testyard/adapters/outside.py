@@ -21,7 +21,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 import httpx
 
-from testyard.errors import OutsideError, RefusedAddressError, words_of
+from testyard.errors import OutsideError, RefusedAddressError, TooMuchError, words_of
 
 _T = TypeVar("_T")
 Address = IPv4Address | IPv6Address
@@ -190,7 +190,7 @@ class Outside:
         async for piece in answer.aiter_raw():  # not unpacked: a few bytes could become many
             data += piece
             if len(data) > self.most_bytes:
-                raise OutsideError(f"{_shown(url)}: more than {self.most_bytes} bytes")
+                raise TooMuchError(f"{_shown(url)}: more than {self.most_bytes} bytes")
         if answer.headers.get("content-encoding", "identity") != "identity":
             raise OutsideError(f"{_shown(url)}: compressed, which it was asked not to be")
         return data

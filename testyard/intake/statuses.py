@@ -191,15 +191,10 @@ def look_at(connection: Connection, request_id: str) -> None:
     )
 
 
-def take(connection: Connection, *, without: Sequence[tuple[str, str]] = ()) -> Status | None:
-    """The next row to tell, held for `LEASE` seconds; None if there is none that is free.
-
-    ``without``: pairs of forge and project that are not to be told now.
-    """
+def take(connection: Connection) -> Status | None:
+    """The next row to tell, held for `LEASE` seconds; None if there is none that is free."""
     now = time.time()
     query = select(status).where(status.c.next_attempt <= now)
-    for forge, project in without:
-        query = query.where((status.c.forge != forge) | (status.c.project != project))
     rows = connection.execute(query.order_by(status.c.next_attempt).limit(_CHOICE)).all()
     for row in random.sample(rows, len(rows)):
         holder = secrets.token_hex(8)
@@ -248,6 +243,20 @@ def failed(connection: Connection, row: Status, problem: str, pause: float | Non
             holder="",
             problem=limits.text(problem),
             next_attempt=case((status.c.turn > row.turn, time.time() + min(pause or 1.0, 10.0)), else_=again),
+        )
+    )
+
+
+def put_off(connection: Connection, row: Status, problem: str, pause: float) -> None:
+    """The forge was not asked at all: again after ``pause`` seconds, and it counts as no attempt."""
+    connection.execute(
+        update(status)
+        .where(_key(row), status.c.holder == row.holder)
+        .values(
+            holder="",
+            problem=limits.text(problem),
+            attempts=case((status.c.attempts > 0, status.c.attempts - 1), else_=0),
+            next_attempt=time.time() + pause,
         )
     )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, select, update
 
 from functions.forge.status_events import apply
 from functions.forge.status_sender import StatusSender, pause_after
@@ -26,8 +26,9 @@ from testyard.errors import ForgeError
 from testyard.event import Event, EventKind
 from testyard.index.write import apply_event
 from testyard.intake import create_intake, statuses
+from testyard.intake.pauses import Pauses
 from testyard.intake.projects import Projects
-from testyard.intake.schema import status
+from testyard.intake.schema import fact, status
 from testyard.intake.statuses import Shown
 from testyard.result import Result, write_result_tar
 from testyard.store import RESULT
@@ -56,7 +57,9 @@ class Tellers:
 
     def new_sender(self) -> StatusSender:
         site = "https://tests.example.org"
-        return StatusSender(self.memory, self.store, lambda: self.projects, Forges(), site=site)
+        return StatusSender(
+            self.memory, self.store, lambda: self.projects, Forges(Pauses(self.memory)), site=site
+        )
 
     def want(self, *, private: bool = False, request_id: str = ID, context: str = CONTEXT) -> None:
         details = {"queue": QUEUE, "package": "demo", **({"private": True} if private else {})}
@@ -82,6 +85,12 @@ class Tellers:
 
     def due(self) -> None:
         """Let all pauses be over."""
+        self.rows_due()
+        with self.memory.begin() as connection:
+            connection.execute(update(fact).values(expires=time.time() - 1))
+
+    def rows_due(self) -> None:
+        """Let the rows' own pauses be over, and not those of forges."""
         now = time.time() - 1
         with self.memory.begin() as connection:
             connection.execute(
@@ -244,12 +253,46 @@ def test_a_forge_that_is_away_for_a_while(tellers: Tellers) -> None:
     assert tellers.row.problem == ""
 
 
-def test_while_a_project_is_refused_its_others_wait(tellers: Tellers) -> None:
+@pytest.mark.parametrize(
+    ("code", "headers", "message", "least"),
+    [
+        (429, {"Retry_After": "1200"}, "no", 1200),
+        (403, {"X_RateLimit_Remaining": "0", "X_RateLimit_Reset": str(2**33)}, "no", 3600),
+        (403, {}, "You have exceeded a secondary rate limit. Please wait a few minutes.", 60),
+    ],
+)
+def test_who_asked_to_be_left_alone_is_by_all_copies(
+    tellers: Tellers, code: int, headers: dict[str, str], message: str, least: float
+) -> None:
     tellers.want()
     tellers.want(context="noble/arm64", request_id=ID.replace("1111", "9999"))
-    tellers.forge.refuse(429, times=9, Retry_After="120")
-    assert tellers.sender.tell_all() == 1, "the second one would meet the same"
-    assert len(tellers.forge.calls) == 1
+    tellers.forge.refuse(code, message=message, **headers)
+    tellers.sender.tell_all()
+    tellers.rows_due()
+    tellers.new_sender().tell_all()
+    assert len(tellers.forge.calls) == 1, "the second one would meet the same, and so would another copy"
+    assert tellers.row.attempts <= 1, "not to be asked is no attempt"
+    with tellers.memory.connect() as connection:
+        dues = connection.execute(select(status.c.next_attempt)).scalars().all()
+    assert all(due > time.time() + least - 5 for due in dues)
+    tellers.due()
+    tellers.new_sender().tell_all()
+    tellers.due()
+    tellers.sender.tell_all()
+    assert sorted(said.state for said in tellers.forge.statuses) == ["pending", "pending"]
+
+
+def test_a_limit_takes_no_app_s_token_away(tellers: Tellers, tmp_path: Path) -> None:
+    login = f"app_id = 4711\nprivate_key = '''{tellers.forge.private_key}'''"
+    tellers.projects = projects(tellers.forge, tmp_path, login)
+    tellers.want()
+    tellers.sender.tell_all()
+    tellers.forge.refuse(403, message="You have exceeded a secondary rate limit.")
+    for kind in (EventKind.TAKEN, EventKind.RETURNED):
+        tellers.hear(kind)
+        tellers.due()
+        tellers.sender.tell_all()
+    assert len(tellers.forge.app_tokens) == 1
 
 
 def test_a_project_without_a_token_is_told_of_when_it_has_one(tellers: Tellers, tmp_path: Path) -> None:
