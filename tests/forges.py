@@ -78,6 +78,8 @@ class ForgeServer:
     pulls: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     #: Files by project, path and commit or branch.
     files: dict[tuple[str, str, str], bytes] = field(default_factory=dict)
+    #: Commits that are in no branch, as those of a merge request from another project (GitLab).
+    unreachable: set[str] = field(default_factory=set)
     app_tokens: list[str] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     #: Called with each call's path once it was done and before it is answered.
@@ -239,12 +241,17 @@ class ForgeServer:
         )
         for name in ("name", "target_url", "description"):
             short(body, name, 255, 400)
+        known_ref = "ref" in body or any(said.commit == rest.rpartition("/")[2] for said in self.statuses)
+        need(
+            known_ref or rest.rpartition("/")[2] not in self.unreachable,
+            404,
+            "404 References for commit Not Found",
+        )
         before = self.states(body["name"])[-1:]
-        if before == [body["state"]] and body["state"] in ("pending", "running"):
+        steps = {"pending": ("pending", "running"), "running": ("running",)}
+        if before and before[0] in steps.get(body["state"], ()):
             event = {"pending": "enqueue", "running": "run"}[body["state"]]
-            raise RefusalError(
-                400, f"Cannot transition status via :{event} from :{body['state']} (Reason(s): …)"
-            )
+            raise RefusalError(400, f"Cannot transition status via :{event} from :{before[0]} (Reason(s): …)")
         return self._keep(project, rest.rpartition("/")[2], body)
 
     # Forgejo, Gitea

@@ -206,6 +206,27 @@ def test_gitlab_refuses_to_change_a_status_to_what_it_is(server: ForgeServer, tm
     assert server.states("noble/amd64") == ["running", "success"]
 
 
+def test_gitlab_lets_a_run_not_go_back_to_waiting(server: ForgeServer, tmp_path: Path) -> None:
+    forge = client(server, "gitlab", tmp_path)
+    for shown in (Shown.RUNNING, Shown.QUEUED):
+        forge.show("jane/tool", report(shown), {}, first=True)
+    assert server.states("noble/amd64") == ["running"]
+
+
+def test_a_merge_request_from_another_project_of_gitlab(server: ForgeServer, tmp_path: Path) -> None:
+    server.unreachable.add(COMMIT)
+    forge = client(server, "gitlab", tmp_path)
+    with pytest.raises(ForgeError, match="References for commit"):
+        forge.show("jane/tool", report(Shown.QUEUED), {}, first=True)
+    for shown in (Shown.QUEUED, Shown.PASS):
+        forge.show("jane/tool", report(shown, ref="refs/merge-requests/7/head"), {}, first=True)
+    assert server.states("noble/amd64") == ["pending", "success"]
+    assert server.statuses[0].body["ref"] == "refs/merge-requests/7/head"
+    server.unreachable.clear()
+    forge.show("jane/tool", report(Shown.PASS, ref="refs/merge-requests/7/head"), {}, first=True)
+    assert "ref" not in server.statuses[-1].body, "in a branch of the project GitLab finds it by itself"
+
+
 @pytest.mark.parametrize("forge", FORGES)
 def test_names_that_lead_elsewhere(server: ForgeServer, forge: str, tmp_path: Path) -> None:
     found = client(server, forge, tmp_path)

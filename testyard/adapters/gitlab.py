@@ -22,6 +22,9 @@ _STATE = {
     Shown.CANCELLED: "canceled",
 }
 _LONGEST = 255
+#: GitLab's words for a step that a status cannot go, and for a commit that is in no branch.
+_CANNOT = "Cannot transition"
+_NO_REFERENCE = "References for commit"
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,10 @@ class GitLabStatuses:
             body["target_url"] = report.url[:_LONGEST]
         path = f"{_project(project)}/statuses/{commit_of(report)}"
         try:
-            self.calls.call("POST", path, self._headers(), body)
+            self._tell(path, body, report.ref)
         except ForgeError as error:
-            # it refuses to change a status to what it is, which is just what we want
-            if not (error.lasting and f"from :{state}" in error.brief):
+            # to what it is already, or back to where it came from; asking again would change nothing
+            if not (error.lasting and _CANNOT in error.brief):
                 raise
         return {}
 
@@ -58,6 +61,16 @@ class GitLabStatuses:
         return file_of(
             self.calls, f"{_project(project)}/repository/files/{quote(path, safe='')}", self._headers(), ref
         )
+
+    def _tell(self, path: str, body: Mapping[str, Any], ref: str) -> None:
+        try:
+            self.calls.call("POST", path, self._headers(), body)
+        except ForgeError as error:
+            # a merge request from another project: its commit is in no branch here, so it must be told in
+            # which pipeline to show it. Told always, a branch of the project would get a second one
+            if not (ref and error.refused and _NO_REFERENCE in error.brief):
+                raise
+            self.calls.call("POST", path, self._headers(), {**body, "ref": ref[:_LONGEST]})
 
     def _headers(self) -> dict[str, str]:
         return {"PRIVATE-TOKEN": self.token} if self.token else {}

@@ -47,7 +47,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u206
 class Report:
     """``title`` is one line of plain text; ``summary`` is Markdown, or empty. ``url`` may be empty.
 
-    ``failed`` are the tests to point at. ``ended`` is Unix time.
+    ``failed`` are the tests to point at. ``ended`` is Unix time. ``ref`` is what git calls the commit in the
+    project, such as ``refs/pull/7/head``, or empty.
     """
 
     shown: Shown
@@ -59,6 +60,7 @@ class Report:
     url: str = ""
     failed: tuple[Subtest, ...] = ()
     ended: float | None = None
+    ref: str = ""
 
 
 def report_of(status: Status, result: Result | None, *, site: str) -> Report:
@@ -75,6 +77,7 @@ def report_of(status: Status, result: Result | None, *, site: str) -> Report:
         url=f"{site.rstrip('/')}/requests/{status.request_id}" if site else "",
         failed=tuple(each for each in result.subtests if each.outcome == "FAIL")[:50] if result else (),
         ended=status.updated if status.wanted.final else None,
+        ref=str(status.place.get("ref") or ""),
     )
 
 
