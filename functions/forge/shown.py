@@ -42,6 +42,8 @@ def derived_id(delivery: Delivery, *parts: str) -> str:
 
 def show_requests(connection: Connection, hook: Hook, made: Iterable[tuple[Planned, Accepted]]) -> None:
     """Let the commit show how the requests go on; what was wrong before is no more."""
+    if _is_of_others(connection, hook):
+        return
     for planned, accepted in made:
         want(
             connection,
@@ -52,6 +54,7 @@ def show_requests(connection: Connection, hook: Hook, made: Iterable[tuple[Plann
             context=planned.context,
             place=planned.place,
             details={"queue": str(accepted.queue), "package": planned.wish.package},
+            stranger=hook.stranger,
         )
     for row in of_commit(connection, hook.forge, hook.project, hook.head):
         if row.context == CONTEXT and row.wanted is Shown.REJECTED:
@@ -60,6 +63,8 @@ def show_requests(connection: Connection, hook: Hook, made: Iterable[tuple[Plann
 
 def show_problem(connection: Connection, hook: Hook, delivery: Delivery, reason: str) -> None:
     """Let the commit show why nothing was asked for."""
+    if _is_of_others(connection, hook):
+        return
     request_id = derived_id(delivery, "problem")
     want(
         connection,
@@ -70,5 +75,14 @@ def show_problem(connection: Connection, hook: Hook, delivery: Delivery, reason:
         context=CONTEXT,
         place={**place_of(hook), "query": delivery.query},
         details={},
+        stranger=hook.stranger,
     )
     change(connection, request_id, Shown.REJECTED, when=time.time(), ended={"reason": reason})
+
+
+def _is_of_others(connection: Connection, hook: Hook) -> bool:
+    """A stranger may open a pull request with a commit of another one: there it shows nothing."""
+    if not hook.stranger:
+        return False
+    rows = of_commit(connection, hook.forge, hook.project, hook.head)
+    return any(row.place.get("number") != hook.number for row in rows)

@@ -22,7 +22,7 @@ from testyard.index.engine import insert_for
 from testyard.intake.schema import status
 from testyard.run import Outcome
 
-#: Seconds for which a row is its holder's: three times as long as a forge may take.
+#: Seconds for which a row is its holder's: longer than store and forge may take together.
 LEASE = 60.0
 #: Seconds from the first wish to the first look whether an event was lost.
 FIRST_LOOK = 5.0
@@ -111,12 +111,15 @@ def want(
     context: str,
     place: Mapping[str, Any] | None = None,
     details: Mapping[str, Any] | None = None,
+    stranger: bool = False,
 ) -> None:
     """Let a forge show how a request goes on, in place of what it shows for this context of the commit.
 
     Call it once the request was accepted; again with the same id it changes nothing. ``forge`` and
-    ``project`` are those of `testyard.intake.projects`. ``place`` is kept for the hooks' own use.
-    ``details``: ``queue`` (the request queue's name), ``package``, ``private``.
+    ``project`` are those of `testyard.intake.projects`. ``place`` has ``number`` and ``ref`` of the pull
+    request or branch; empty, it stays what it was. ``details``: ``queue`` (the request queue's name),
+    ``package``, ``private``. What a ``stranger`` asked for takes no other place's row: anybody can open a
+    pull request with a commit of somebody else's, and would decide what that one shows.
     """
     now = time.time()
     kept = dict(details or {})
@@ -135,14 +138,17 @@ def want(
         "next_look": now + FIRST_LOOK,
     }
     key = {"forge": forge, "project": project, "commit": commit, "context": limits.text(context)}
+    changed = {**values, "turn": status.c.turn + 1, "next_attempt": _soon(now)}
+    number = int(values["place"].get("number") or 0)
+    if not number and not values["place"].get("ref"):
+        del changed["place"]
+    mine = status.c.request_id != request_id
+    if stranger:
+        mine = and_(mine, status.c.place["number"].as_integer() == number)
     connection.execute(
         insert_for(connection.dialect)(status)
         .values(**key, **values, created=now, turn=1, next_attempt=now)
-        .on_conflict_do_update(
-            index_elements=list(key),
-            set_={**values, "turn": status.c.turn + 1, "next_attempt": _soon(now)},
-            where=status.c.request_id != request_id,
-        )
+        .on_conflict_do_update(index_elements=list(key), set_=changed, where=mine)
     )
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, update
@@ -29,9 +30,26 @@ def memory(database: str) -> Iterator[Engine]:
     engine.dispose()
 
 
-def want(memory: Engine, request_id: str = ONE, **more: str) -> None:
+def want(memory: Engine, request_id: str = ONE, **more: Any) -> None:
     with memory.begin() as connection:
         statuses.want(connection, request_id, **{**PLACE, **more}, details={"package": "tool"})
+
+
+def test_a_stranger_takes_no_other_place_s_row(memory: Engine) -> None:
+    want(memory, ONE, place={"number": 2, "ref": "refs/pull/2/head"})
+    change(memory, Shown.FAIL, 1.0)
+    want(memory, TWO, place={"number": 3, "ref": "refs/pull/3/head"}, stranger=True)
+    assert (row_of(memory).request_id, row_of(memory).wanted) == (ONE, Shown.FAIL)
+    want(memory, TWO, place={"number": 2, "ref": "refs/pull/2/head"}, stranger=True)
+    assert row_of(memory).request_id == TWO, "its own it does"
+    want(memory, ONE, place={"number": 4, "ref": "refs/pull/4/head"})
+    assert row_of(memory).request_id == ONE, "and a member any"
+
+
+def test_who_says_no_place_leaves_it(memory: Engine) -> None:
+    want(memory, ONE, place={"number": 2, "ref": "refs/pull/2/head"})
+    want(memory, TWO, place={"number": 0, "ref": ""})
+    assert (row_of(memory).request_id, row_of(memory).place["number"]) == (TWO, 2)
 
 
 def change(memory: Engine, shown: Shown, when: float, request_id: str = ONE) -> int:
