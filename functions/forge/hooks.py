@@ -64,7 +64,7 @@ class HookWork:
             return
         self._hands.ensure()
         if delivery.refused:
-            self._note(delivery, Action.HOOK_REFUSED, delivery.refused)
+            self._note_refused(delivery)
             return
         if self._known(delivery):
             self._note(delivery, Action.HOOK, "it came before")
@@ -309,6 +309,14 @@ class HookWork:
                 .on_conflict_do_nothing()
             )
             _record(memory, delivery, action, outcome, refused)
+
+    def _note_refused(self, delivery: Delivery) -> None:
+        """Nobody has signed it: such lines are few, whoever sends how many."""
+        more = {"left_out": delivery.left_out} if delivery.left_out else {}
+        details = {"event": delivery.event, "delivery": delivery.id, "outcome": delivery.refused, **more}
+        who = Identity(f"hook/{delivery.forge}/?", "")
+        with index_errors(), self._hands.memory.begin() as memory:
+            audit.record_refusal(memory, Action.HOOK_REFUSED, who, address=delivery.address, **details)
 
     def _note(self, delivery: Delivery, action: Action, outcome: str) -> None:
         with index_errors(), self._hands.memory.begin() as memory:

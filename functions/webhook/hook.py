@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
@@ -22,6 +23,14 @@ _ID = {
     "gitlab": ("idempotency-key", "x-gitlab-event-uuid"),
     "github": ("x-github-delivery",),
 }
+#: What stands behind a key: a name, in JSON or in a form.
+_SPACE, _QUOTE = rb"(?:\s|%20|\+)*", rb'(?:"|%22)'
+_VALUE = re.compile(
+    _QUOTE + _SPACE + rb"(?::|%3A)" + _SPACE + _QUOTE + rb"((?:[A-Za-z0-9_./-]|%2F){1,500})" + _QUOTE
+)
+#: Names that are tried: a pull request has three, its own, its source's and its target's.
+_MOST_NAMES = 4
+_MOST_PLACES = 64
 #: What the forge function can make something of, in each forge's words.
 _TAKEN = {
     "github": {"pull_request", "push", "issue_comment", "check_run", "check_suite"},
@@ -71,6 +80,23 @@ def payload_of(headers: Mapping[str, str], body: bytes) -> tuple[str, dict[str, 
         raise ValueError("not an object")  # noqa: TRY004  what was read is wrong, not how we were called
     text.encode()  # half a surrogate pair, from a form, is no text
     return text, value
+
+
+def named_in(forge: str, body: bytes) -> tuple[str, ...]:
+    """What a body that nobody has signed yet may call its project, without reading it: a few names.
+
+    To read 4 MiB of JSON takes 0.3 s and 100 MB; to look for a word in them a millisecond.
+    """
+    key = b"path_with_namespace" if forge == "gitlab" else b"full_name"
+    found: dict[str, None] = {}
+    place = -1
+    for _ in range(_MOST_PLACES):
+        place = body.find(key, place + 1)
+        if place < 0 or len(found) >= _MOST_NAMES:
+            break
+        if name := _VALUE.match(body, place + len(key)):
+            found[name[1].decode().replace("%2F", "/")] = None
+    return tuple(found)
 
 
 def project_of(forge: str, payload: Mapping[str, Any]) -> str:

@@ -273,6 +273,16 @@ def test_refused_ones_are_in_the_audit_log(yard: Yard) -> None:
     assert SECRET not in json.dumps(dict(deed.details))
 
 
+def test_who_is_refused_often_does_not_fill_the_audit_log(yard: Yard) -> None:
+    for number in range(130):
+        refused = Delivery(
+            "github", "", "push", str(number), "", "192.0.2.9", refused="its signature is wrong"
+        )
+        yard.work.handle(refused.to_bytes())
+    with yard.engine.connect() as connection:
+        assert len(deeds(connection, limit=200)) <= 101
+
+
 def test_old_deliveries_are_forgotten(yard: Yard) -> None:
     yard.deliver(github_pull("opened"), time=time.time() - 31 * 86400)
     yard.deliver(github_pull("opened", number=3))

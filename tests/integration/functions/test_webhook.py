@@ -243,6 +243,36 @@ def test_sizes(served: Served, rabbit: Rabbit) -> None:
     assert answer.status_code == 413
 
 
+def test_large_ones_of_each_forge(served: Served, rabbit: Rabbit) -> None:
+    for hook in HOOKS:
+        large = replace(hook, payload={"filler": "x" * 300_000, **hook.payload})
+        assert served.post(large).status_code == 202
+    assert len(taken(rabbit)) == len(HOOKS)
+    body = b"payload=" + quote(replace(HOOKS[0], payload=large.payload | HOOKS[0].payload).body).encode()
+    headers = HOOKS[0].headers | {"Content-Type": "application/x-www-form-urlencoded"}
+    headers["X-Hub-Signature-256"] = "sha256=" + hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
+    answer = httpx.post(f"{served.url}/hooks/github", content=body, headers=headers, trust_env=False)
+    assert answer.status_code == 202
+
+
+def test_a_large_body_is_not_read_before_its_signature_is(served: Served) -> None:
+    """4 MiB of `{}` become 100 MB of objects."""
+    name = f'{{"repository":{{"full_name":"{PROJECT}"}},"x":['.encode()
+    body = name + b"{}," * ((MOST_BYTES - 100) // 3) + b"{}]}"
+    process = psutil.Process(served.pid)
+    before = process.memory_info().rss
+    for _ in range(3):
+        answer = httpx.post(
+            f"{served.url}/hooks/github",
+            content=body,
+            headers=github_pull("opened").headers,
+            trust_env=False,
+            timeout=20,
+        )
+        assert answer.status_code == 403
+        assert process.memory_info().rss - before < 40 * 1024 * 1024
+
+
 def test_the_client_is_who_a_trusted_proxy_says(served: Served, rabbit: Rabbit) -> None:
     served.post(github_pull("opened"), **{"X-Forwarded-For": "10.0.0.1, 192.0.2.7"})
     assert taken(rabbit)[0].address == "192.0.2.7"
