@@ -199,6 +199,21 @@ def test_a_forge_that_hangs(server: ForgeServer) -> None:
     assert not e.value.refused
 
 
+def test_all_calls_of_one_showing_take_so_long_at_most(server: ForgeServer) -> None:
+    server.hang = 0.3
+    calls = Calls(f"{server.url}/api/v4", Outside(inside=("127.0.0.1",))).within(0.7)
+    begin = time.monotonic()
+    found = []
+    for _ in range(8):
+        try:
+            calls.call("GET", "/projects/a%2Fb", {"PRIVATE-TOKEN": TOKEN})
+        except ForgeError as error:
+            found.append(error.brief)
+    assert "404" in found[0]
+    assert "took" in found[-1]
+    assert time.monotonic() - begin < 2
+
+
 def test_gitlab_refuses_to_change_a_status_to_what_it_is(server: ForgeServer, tmp_path: Path) -> None:
     forge = client(server, "gitlab", tmp_path)
     for shown in (Shown.RUNNING, Shown.RUNNING, Shown.PASS):

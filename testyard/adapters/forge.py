@@ -8,7 +8,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 from urllib.parse import urlencode, urljoin, urlsplit
@@ -17,8 +17,10 @@ from testyard.adapters.outside import Answer, Outside
 from testyard.errors import ForgeError, OutsideError, TooMuchError
 from testyard.intake.report import Report
 
-#: Seconds that a forge may take: a third of the time for which a row is held.
+#: Seconds that a forge may take for one call, and for all calls that show one status: half of the time for
+#: which a row is held. Whoever takes longer may show an older state after a newer one.
 SECONDS = 20.0
+SHOW_SECONDS = 30.0
 _MOST_BYTES = 4 * 1024 * 1024
 #: A project that was renamed or moved answers with its new address.
 _MOVED = (301, 302, 307, 308)
@@ -35,7 +37,8 @@ class Forge(Protocol):
         """Let a commit's status say so; showing the same twice does no harm.
 
         Returns what is to be given as ``memo`` next time. ``first`` is true if nothing can have been shown
-        for this commit and context yet. Raises ForgeError.
+        for this commit and context yet. All of it takes `SHOW_SECONDS` at most. ``strays`` in ``memo`` are
+        memos of what was shown in parallel: that is ended. Raises ForgeError.
         """
 
     def pull_request(self, project: str, number: int) -> dict[str, Any]:
@@ -51,6 +54,7 @@ class Calls:
 
     api: str
     outside: Outside
+    until: float | None = None
 
     @classmethod
     def to(cls, api: str) -> Calls:
@@ -60,6 +64,10 @@ class Calls:
             api.rstrip("/"),
             Outside(inside=(host,), hosts=(host,), seconds=SECONDS, most_bytes=_MOST_BYTES),
         )
+
+    def within(self, seconds: float) -> Calls:
+        """The same, for all calls that are made with it together."""
+        return replace(self, until=time.monotonic() + seconds)
 
     def call(
         self,
@@ -87,11 +95,17 @@ class Calls:
 
     def _answer(self, method: str, url: str, headers: Mapping[str, str], data: bytes) -> Answer:
         try:
-            return self.outside.fetch(url, method=method, headers=headers, body=data)
+            return self._in_time().fetch(url, method=method, headers=headers, body=data)
         except TooMuchError as error:
             raise ForgeError(error.brief, lasting=True) from error
         except OutsideError as error:
             raise ForgeError(error.brief, away=True) from error
+
+    def _in_time(self) -> Outside:
+        left = self.outside.seconds if self.until is None else self.until - time.monotonic()
+        if left <= 0:
+            raise ForgeError(f"{urlsplit(self.api).hostname}: took too long", away=True)
+        return self.outside if left >= self.outside.seconds else replace(self.outside, seconds=left)
 
     def _moved_to(self, url: str, answer: Answer) -> str:
         place = urljoin(url, answer.headers.get("location", ""))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from testyard.adapters.forge import Calls, file_of
+from testyard.adapters.forge import SHOW_SECONDS, Calls, file_of
 from testyard.adapters.github import pull_request_of, repository, show_status
 from testyard.intake.report import Report
 
@@ -22,7 +22,7 @@ class ForgejoStatuses:
 
     def show(self, project: str, report: Report, memo: Mapping[str, Any], *, first: bool) -> dict[str, Any]:
         """See `testyard.adapters.forge.Forge`."""
-        show_status(self.calls, self._headers(), project, report)
+        show_status(self.calls.within(SHOW_SECONDS), self._headers(), project, report)
         return {}
 
     def pull_request(self, project: str, number: int) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 
-from testyard.adapters.forge import Calls, file_of
+from testyard.adapters.forge import SHOW_SECONDS, Calls, file_of
 from testyard.errors import ForgeError
 from testyard.intake.report import Report, plain
 from testyard.intake.statuses import Shown
@@ -47,6 +47,12 @@ _CONCLUSION = {
     Shown.DENYLISTED: "action_required",
     Shown.LOST: "action_required",
     Shown.CANCELLED: "cancelled",
+}
+#: Of a check run that another one stands for: two made it at the same time.
+_STRAY = {
+    "status": "completed",
+    "conclusion": "neutral",
+    "output": {"title": "Shown elsewhere", "summary": "Another check run of this name shows it."},
 }
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 
@@ -87,7 +93,7 @@ class GitHubStatuses:
 
     def show(self, project: str, report: Report, memo: Mapping[str, Any], *, first: bool) -> dict[str, Any]:
         """See `testyard.adapters.forge.Forge`."""
-        show_status(self.calls, self._headers(), project, report)
+        show_status(self.calls.within(SHOW_SECONDS), self._headers(), project, report)
         return {}
 
     def pull_request(self, project: str, number: int) -> dict[str, Any]:
@@ -112,13 +118,15 @@ class GitHubApp:
 
     def show(self, project: str, report: Report, memo: Mapping[str, Any], *, first: bool) -> dict[str, Any]:
         """See `testyard.adapters.forge.Forge`."""
-        number = self._number(project, report, memo, first=first)
+        calls = self._calls.within(SHOW_SECONDS)
+        number = self._number(calls, project, report, memo, first=first)
         where = f"{repository(project)}/check-runs"
         if number is None:
             body = {"head_sha": commit_of(report), **_check(report)}
-            found = self._call("POST", where, project, body)
+            found = self._call(calls, "POST", where, project, body)
         else:
-            found = self._call("PATCH", f"{where}/{number}", project, _check(report))
+            found = self._call(calls, "PATCH", f"{where}/{number}", project, _check(report))
+        self._end_strays(calls, project, _numbers(memo.get("strays")) - {number})
         if not isinstance(found, dict) or not isinstance(found.get("id"), int):
             raise ForgeError("the answer names no check run")
         return {"check": found["id"], "request": report.request_id, "ended": report.shown.final}
@@ -133,18 +141,28 @@ class GitHubApp:
             self._calls, f"{repository(project)}/contents/{quote(path)}", self._headers(project), ref
         )
 
-    def _number(self, project: str, report: Report, memo: Mapping[str, Any], *, first: bool) -> int | None:
+    def _end_strays(self, calls: Calls, project: str, strays: set[int]) -> None:
+        for stray in strays:
+            try:
+                self._call(calls, "PATCH", f"{repository(project)}/check-runs/{stray}", project, _STRAY)
+            except ForgeError as error:
+                if not (error.refused or error.lasting):  # else it is gone
+                    raise
+
+    def _number(
+        self, calls: Calls, project: str, report: Report, memo: Mapping[str, Any], *, first: bool
+    ) -> int | None:
         """The check run to change. One of an older request goes on as the newer one's if it has not ended."""
         known = memo.get("check")
         if isinstance(known, int) and (memo.get("request") == report.request_id or not memo.get("ended")):
             return known
         # we may have been killed between making it and writing its number down
-        return None if first else self._look(project, report)
+        return None if first else self._look(calls, project, report)
 
-    def _look(self, project: str, report: Report) -> int | None:
+    def _look(self, calls: Calls, project: str, report: Report) -> int | None:
         path = f"{repository(project)}/commits/{commit_of(report)}/check-runs"
         found = self._call(
-            "GET", path, project, None, check_name=report.context, filter="all", per_page="100"
+            calls, "GET", path, project, None, check_name=report.context, filter="all", per_page="100"
         )
         runs = found.get("check_runs") if isinstance(found, dict) else None
         for run in runs if isinstance(runs, list) else ():
@@ -153,29 +171,35 @@ class GitHubApp:
         return None
 
     def _call(
-        self, method: str, path: str, project: str, body: Mapping[str, Any] | None, **query: str
+        self,
+        calls: Calls,
+        method: str,
+        path: str,
+        project: str,
+        body: Mapping[str, Any] | None,
+        **query: str,
     ) -> Any:
         try:
-            return self._calls.call(method, path, self._headers(project), body, **query)
+            return calls.call(method, path, self._headers(project, calls), body, **query)
         except ForgeError as error:
             if error.refused:
                 with self._lock:  # it may have been taken back before its time
                     self._tokens.pop(project, None)
             raise
 
-    def _headers(self, project: str) -> dict[str, str]:
+    def _headers(self, project: str, calls: Calls | None = None) -> dict[str, str]:
         with self._lock:
             token, until = self._tokens.get(project, ("", 0.0))
         if time.time() > until - _TOKEN_MARGIN:
-            token = self._new_token(project)
+            token = self._new_token(project, calls or self._calls)
         return {**_VERSION, "Authorization": f"Bearer {token}"}
 
-    def _new_token(self, project: str) -> str:
+    def _new_token(self, project: str, calls: Calls) -> str:
         headers = {**_VERSION, "Authorization": f"Bearer {self._own_token()}"}
-        found = self._calls.call("GET", f"{repository(project)}/installation", headers)
+        found = calls.call("GET", f"{repository(project)}/installation", headers)
         try:
             path = f"/app/installations/{int(found['id'])}/access_tokens"
-            made = self._calls.call("POST", path, headers, {})
+            made = calls.call("POST", path, headers, {})
             token, until = str(made["token"]), datetime.fromisoformat(made["expires_at"]).timestamp()
         except (KeyError, TypeError, ValueError) as error:
             raise ForgeError(f"no token for {project}: {type(error).__name__}") from error
@@ -190,6 +214,11 @@ class GitHubApp:
             return jwt.encode({"alg": "RS256"}, claims, RSAKey.import_key(self._key))
         except (JoseError, ValueError) as error:
             raise ForgeError("private_key: not an RSA key in PEM form", refused=True) from error
+
+
+def _numbers(memos: Any) -> set[int]:
+    found = (memo.get("check") for memo in memos if isinstance(memo, dict)) if isinstance(memos, list) else ()
+    return {number for number in found if isinstance(number, int)}
 
 
 def _check(report: Report) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from testyard.adapters.forge import Calls, file_of
+from testyard.adapters.forge import SHOW_SECONDS, Calls, file_of
 from testyard.adapters.github import commit_of
 from testyard.errors import ForgeError
 from testyard.intake.report import Report
@@ -42,7 +42,7 @@ class GitLabStatuses:
             body["target_url"] = report.url[:_LONGEST]
         path = f"{_project(project)}/statuses/{commit_of(report)}"
         try:
-            self._tell(path, body, report.ref)
+            self._tell(self.calls.within(SHOW_SECONDS), path, body, report.ref)
         except ForgeError as error:
             # to what it is already, or back to where it came from; asking again would change nothing
             if not (error.lasting and _CANNOT in error.brief):
@@ -62,15 +62,15 @@ class GitLabStatuses:
             self.calls, f"{_project(project)}/repository/files/{quote(path, safe='')}", self._headers(), ref
         )
 
-    def _tell(self, path: str, body: Mapping[str, Any], ref: str) -> None:
+    def _tell(self, calls: Calls, path: str, body: Mapping[str, Any], ref: str) -> None:
         try:
-            self.calls.call("POST", path, self._headers(), body)
+            calls.call("POST", path, self._headers(), body)
         except ForgeError as error:
             # a merge request from another project: its commit is in no branch here, so it must be told in
             # which pipeline to show it. Told always, a branch of the project would get a second one
             if not (ref and error.refused and _NO_REFERENCE in error.brief):
                 raise
-            self.calls.call("POST", path, self._headers(), {**body, "ref": ref[:_LONGEST]})
+            calls.call("POST", path, self._headers(), {**body, "ref": ref[:_LONGEST]})
 
     def _headers(self) -> dict[str, str]:
         return {"PRIVATE-TOKEN": self.token} if self.token else {}

@@ -28,6 +28,8 @@ LEASE = 60.0
 FIRST_LOOK = 5.0
 #: Seconds for which a row is kept after its last change.
 _REMEMBER = 30 * 86400.0
+#: Memos that are kept of those that told in parallel.
+_MOST_STRAYS = 5
 #: Those that tell at the same time choose among so many rows, and rarely want the same.
 _CHOICE = 20
 
@@ -217,13 +219,17 @@ def take(connection: Connection) -> Status | None:
 def told(connection: Connection, row: Status, memo: Mapping[str, Any]) -> bool:
     """The forge shows it. False if the row was somebody else's by then: it will be told once more."""
     now = time.time()
+    locked = select(status.c.memo).where(_key(row)).with_for_update()
+    before = connection.execute(locked).scalar_one_or_none() or {}
+    # what others told in parallel while this was told is still to be ended
+    strays = [each for each in before.get("strays", ()) if each not in row.memo.get("strays", ())]
     done = connection.execute(
         update(status)
         .where(_key(row), status.c.holder == row.holder)
         .values(
             told=str(row.wanted),
             told_turn=row.turn,
-            memo=dict(memo),
+            memo={**memo, "strays": strays} if strays else dict(memo),
             holder="",
             problem="",
             attempts=case((status.c.turn > row.turn, status.c.attempts), else_=0),
@@ -232,9 +238,12 @@ def told(connection: Connection, row: Status, memo: Mapping[str, Any]) -> bool:
     )
     if done.rowcount:
         return True
-    # what the other has told may be newer than what we told after it
+    # what the other has told may be newer than what we told after it; and it may stand beside it
+    kept = {**before, "strays": [*before.get("strays", ()), dict(memo)][-_MOST_STRAYS:]} if memo else before
     connection.execute(
-        update(status).where(_key(row)).values(turn=status.c.turn + 1, next_attempt=_soon(now), updated=now)
+        update(status)
+        .where(_key(row))
+        .values(turn=status.c.turn + 1, next_attempt=_soon(now), updated=now, memo=kept)
     )
     return False
 

@@ -181,6 +181,32 @@ def test_a_run_of_whose_end_nothing_was_told(tellers: Tellers, store: SwiftStore
         assert "demo" not in told
 
 
+def test_two_who_told_at_the_same_time_leave_one_check_run_open(tellers: Tellers, tmp_path: Path) -> None:
+    login = f"app_id = 4711\nprivate_key = '''{tellers.forge.private_key}'''"
+    tellers.projects = projects(tellers.forge, tmp_path, login)
+    tellers.want()
+    other = tellers.new_sender()
+
+    def second(path: str) -> None:
+        """The first is held up before its check run is made; its lease runs out."""
+        if path.endswith("/installation"):
+            tellers.forge.before_answer = lambda _path: None
+            tellers.rows_due()
+            other.tell_one()
+
+    tellers.forge.before_answer = second
+    tellers.sender.tell_one()
+    assert len(tellers.forge.checks) == 2
+    tellers.hear(EventKind.STORED, container=CONTAINER, path=str(PATH), exit_code=0)
+    for _ in range(3):
+        tellers.due()
+        tellers.sender.tell_all()
+    assert {run["status"] for run in tellers.forge.checks.values()} == {"completed"}
+    assert sorted(run["conclusion"] for run in tellers.forge.checks.values()) == ["neutral", "success"]
+    with tellers.memory.connect() as connection:
+        assert "strays" not in connection.execute(select(status.c.memo)).scalar_one()
+
+
 def test_what_the_index_knows(tellers: Tellers, store: SwiftStore) -> None:
     tellers.want()
     store_result(store, Result(0, "demo", "1", request_id=ID, summary="smoke PASS\n"))
