@@ -38,6 +38,7 @@ CONCLUSIONS = {"action_required", "cancelled", "failure", "neutral", "success", 
 GITLAB_STATES = {"pending", "running", "success", "failed", "canceled", "skipped"}
 
 
+_PERMISSION = re.compile(r"/repos/([^/]+/[^/]+)/collaborators/([^/]+)/permission")
 _FILE = re.compile(r"/api/v\d/(?:repos|projects)/(.+?)/(?:contents|repository/files)/(.+)")
 
 
@@ -78,6 +79,8 @@ class ForgeServer:
     pulls: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     #: Files by project, path and commit or branch.
     files: dict[tuple[str, str, str], bytes] = field(default_factory=dict)
+    #: What somebody may do with a project: admin, write, read, none; on GitLab the access level.
+    permissions: dict[tuple[str, str], str | int] = field(default_factory=dict)
     #: Commits that are in no branch, as those of a merge request from another project (GitLab).
     unreachable: set[str] = field(default_factory=set)
     app_tokens: list[str] = field(default_factory=list)
@@ -135,6 +138,9 @@ class ForgeServer:
         if method == "GET" and (found := re.fullmatch(r"/repos/([^/]+/[^/]+)/pulls/(\d+)", path)):
             need(token == TOKEN or token in self.app_tokens, 401, "Bad credentials")
             return 200, self._pull(found[1], int(found[2]))
+        if found := re.fullmatch(_PERMISSION, path):
+            need(token == TOKEN or token in self.app_tokens, 401, "Bad credentials")
+            return 200, {"permission": self.permissions.get((found[1], found[2]), "none")}
         if found := re.fullmatch(r"/repos/([^/]+/[^/]+)/statuses/([0-9a-f]{40})", path):
             need(token == TOKEN, 401, "Bad credentials")
             return self._github_status(found[1], found[2], body)
@@ -233,6 +239,8 @@ class ForgeServer:
         project = unquote(project)
         if method == "GET" and rest.startswith("merge_requests/"):
             return 200, self._pull(project, int(rest.rpartition("/")[2]))
+        if method == "GET" and rest == "members/all":
+            return 200, self._members(project, _query["query"][0])
         need(method == "POST" and re.fullmatch(r"statuses/[0-9a-f]{40}", rest) is not None, 404, "404")
         known = {"state", "name", "context", "ref", "target_url", "description", "coverage", "pipeline_id"}
         fields(body, known, {"state"}, 400)
@@ -262,6 +270,8 @@ class ForgeServer:
         need(headers.get("Authorization") == f"token {TOKEN}", 401, "invalid username, password or token")
         if method == "GET" and (found := re.fullmatch(r"/repos/([^/]+/[^/]+)/pulls/(\d+)", path)):
             return 200, self._pull(found[1], int(found[2]))
+        if method == "GET" and (found := re.fullmatch(_PERMISSION, path)):
+            return 200, {"permission": self.permissions.get((found[1], found[2]), "none")}
         found = re.fullmatch(r"/repos/([^/]+/[^/]+)/statuses/([0-9a-f]{40})", path)
         need(found is not None and method == "POST", 404, "Not Found")
         assert found
@@ -279,6 +289,14 @@ class ForgeServer:
         with self.lock:
             self.statuses.append(Said(project, commit, body))
             return 201, {"id": len(self.statuses), **body}
+
+    def _members(self, project: str, query: str) -> list[dict[str, Any]]:
+        found = [(login, level) for (where, login), level in self.permissions.items() if where == project]
+        return [
+            {"id": 1, "username": login, "state": "active", "access_level": level}
+            for login, level in found
+            if query in login
+        ]
 
     def _pull(self, project: str, number: int) -> dict[str, Any]:
         need((project, number) in self.pulls, 404, "Not Found")

@@ -206,8 +206,8 @@ class HookWork:
         commands = commands_of(hook.comment)
         if not commands:
             return "no command"
-        # who may push to the project may do there what its hook may; others what the policy gives them
-        who = _hook_identity(hook) if hook.member else Identity(f"{hook.forge}/{hook.who}", hook.who)
+        who = self._commenter(hook, project)
+        hook = replace(hook, member=_is_hook(who))
         if not hook.member:
             self._check_commands(commands, hook, who)
         if not hook.head and any(command.verb != "cancel" for command in commands):
@@ -216,6 +216,16 @@ class HookWork:
             full = of_pull_request(hook, pull)
             hook = replace(full, who=hook.who, member=hook.member)
         return "; ".join(self._obey_one(command, hook, delivery, project, who) for command in commands)
+
+    def _commenter(self, hook: Hook, project: Project) -> Identity:
+        """Who may push to the project may do there what its hook may; others what the policy gives them.
+
+        Raises ForgeError. The hook says who belongs to an organisation, or was invited: perhaps to read.
+        """
+        forge = self._hands.forges.of(project)
+        if hook.who and hook.member and (hook.owner or forge.may_push(hook.project, hook.who)):
+            return _hook_identity(hook)
+        return Identity(project.owner(hook.who), hook.who)
 
     def _check_commands(self, commands: Sequence[Command], hook: Hook, who: Identity) -> None:
         """Before anything is done for them: they may be anybody, and say it as often as they like."""

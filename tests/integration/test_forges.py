@@ -254,6 +254,23 @@ def test_names_that_lead_elsewhere(server: ForgeServer, forge: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("forge", FORGES)
+def test_who_may_push(server: ForgeServer, forge: str, tmp_path: Path) -> None:
+    found = client(server, forge, tmp_path)
+    values: dict[str, str | int] = {"dev": "write", "owns": "admin", "reads": "read"}
+    if forge == "gitlab":
+        values = {"dev": 30, "owns": 50, "reads": 20, "developer": 20}
+    server.permissions = {("jane/tool", login): value for login, value in values.items()}
+    for login in ("dev", "owns"):
+        assert found.may_push("jane/tool", login)
+    for login in ("reads", "nobody", "de"):
+        assert not found.may_push("jane/tool", login)
+    assert not client(server, forge, tmp_path, token="wrong-token").may_push("jane/tool", "dev")
+    server.refuse(503)
+    with pytest.raises(ForgeError, match="503"):
+        found.may_push("jane/tool", "dev")
+
+
+@pytest.mark.parametrize("forge", FORGES)
 def test_a_pull_request_is_asked_for(server: ForgeServer, forge: str, tmp_path: Path) -> None:
     server.pulls["jane/tool", 7] = {"number": 7}
     found = client(server, forge, tmp_path)

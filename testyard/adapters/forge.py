@@ -44,6 +44,9 @@ class Forge(Protocol):
     def pull_request(self, project: str, number: int) -> dict[str, Any]:
         """A pull or merge request as the forge's hook tells of it. Raises ForgeError."""
 
+    def may_push(self, project: str, login: str) -> bool:
+        """True if somebody may push to a project; false if we may not know. Raises ForgeError."""
+
     def file(self, project: str, path: str, ref: str) -> bytes | None:
         """A file of a project at a commit or branch; None if there is none. Raises ForgeError."""
 

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from testyard.adapters.forge import SHOW_SECONDS, Calls, file_of
-from testyard.adapters.github import pull_request_of, repository, show_status
+from testyard.adapters.github import may_push, pull_request_of, repository, show_status
 from testyard.intake.report import Report
 
 
@@ -28,6 +28,10 @@ class ForgejoStatuses:
     def pull_request(self, project: str, number: int) -> dict[str, Any]:
         """See `testyard.adapters.forge.Forge`."""
         return pull_request_of(self.calls, self._headers(), project, number)
+
+    def may_push(self, project: str, login: str) -> bool:
+        """See `testyard.adapters.forge.Forge`."""
+        return bool(self.token) and may_push(self.calls, self._headers(), project, login)
 
     def file(self, project: str, path: str, ref: str) -> bytes | None:
         """See `testyard.adapters.forge.Forge`."""

@@ -73,6 +73,10 @@ class _Patient:
         """See `Forge`."""
         return self._ask(project, lambda: self.forge.pull_request(project, number))
 
+    def may_push(self, project: str, login: str) -> bool:
+        """See `Forge`."""
+        return self._ask(project, lambda: self.forge.may_push(project, login))
+
     def file(self, project: str, path: str, ref: str) -> bytes | None:
         """See `Forge`."""
         return self._ask(project, lambda: self.forge.file(project, path, ref))

@@ -54,6 +54,8 @@ _STRAY = {
     "conclusion": "neutral",
     "output": {"title": "Shown elsewhere", "summary": "Another check run of this name shows it."},
 }
+#: GitHub calls "maintain" write here, and "triage" read; Forgejo and Gitea have an owner.
+_MAY_PUSH = ("admin", "write", "owner")
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 
 
@@ -100,6 +102,10 @@ class GitHubStatuses:
         """See `testyard.adapters.forge.Forge`."""
         return pull_request_of(self.calls, self._headers(), project, number)
 
+    def may_push(self, project: str, login: str) -> bool:
+        """See `testyard.adapters.forge.Forge`."""
+        return bool(self.token) and may_push(self.calls, self._headers(), project, login)
+
     def file(self, project: str, path: str, ref: str) -> bytes | None:
         """See `testyard.adapters.forge.Forge`."""
         return file_of(self.calls, f"{repository(project)}/contents/{quote(path)}", self._headers(), ref)
@@ -134,6 +140,10 @@ class GitHubApp:
     def pull_request(self, project: str, number: int) -> dict[str, Any]:
         """See `testyard.adapters.forge.Forge`."""
         return pull_request_of(self._calls, self._headers(project), project, number)
+
+    def may_push(self, project: str, login: str) -> bool:
+        """See `testyard.adapters.forge.Forge`."""
+        return may_push(self._calls, self._headers(project), project, login)
 
     def file(self, project: str, path: str, ref: str) -> bytes | None:
         """See `testyard.adapters.forge.Forge`."""
@@ -262,6 +272,18 @@ def _cut(summary: str) -> str:
     if len(summary) <= _LONGEST_SUMMARY:
         return summary
     return summary[: max(summary.rfind("\n", 0, _LONGEST_SUMMARY), 0)]
+
+
+def may_push(calls: Calls, headers: Mapping[str, str], project: str, login: str) -> bool:
+    """As GitHub, Forgejo and Gitea answer. False if our token may not ask. Raises ForgeError."""
+    path = f"{repository(project)}/collaborators/{quote(login, safe='')}/permission"
+    try:
+        found = calls.call("GET", path, headers)
+    except ForgeError as error:
+        if error.refused or error.lasting:
+            return False
+        raise
+    return isinstance(found, dict) and found.get("permission") in _MAY_PUSH
 
 
 def pull_request_of(calls: Calls, headers: Mapping[str, str], project: str, number: int) -> dict[str, Any]:

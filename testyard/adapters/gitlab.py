@@ -22,6 +22,8 @@ _STATE = {
     Shown.CANCELLED: "canceled",
 }
 _LONGEST = 255
+#: The least access level of who may push to a project.
+_DEVELOPER = 30
 #: GitLab's words for a step that a status cannot go, and for a commit that is in no branch.
 _CANNOT = "Cannot transition"
 _NO_REFERENCE = "References for commit"
@@ -56,6 +58,18 @@ class GitLabStatuses:
             raise ForgeError("the answer is no merge request")
         return found
 
+    def may_push(self, project: str, login: str) -> bool:
+        """See `testyard.adapters.forge.Forge`."""
+        if not self.token:
+            return False
+        try:
+            found = self.calls.call("GET", f"{_project(project)}/members/all", self._headers(), query=login)
+        except ForgeError as error:
+            if error.refused or error.lasting:
+                return False
+            raise
+        return any(_is_developer(each, login) for each in (found if isinstance(found, list) else ()))
+
     def file(self, project: str, path: str, ref: str) -> bytes | None:
         """See `testyard.adapters.forge.Forge`."""
         return file_of(
@@ -74,6 +88,16 @@ class GitLabStatuses:
 
     def _headers(self) -> dict[str, str]:
         return {"PRIVATE-TOKEN": self.token} if self.token else {}
+
+
+def _is_developer(member: Any, login: str) -> bool:
+    return (
+        isinstance(member, dict)
+        and member.get("username") == login
+        and member.get("state") == "active"
+        and type(level := member.get("access_level")) is int
+        and level >= _DEVELOPER
+    )
 
 
 def _project(path: str) -> str:

@@ -64,6 +64,7 @@ class Hook:
     clone: str = ""
     stranger: bool = False
     member: bool = False
+    owner: bool = False
     labels: frozenset[str] = frozenset()
     added: frozenset[str] | None = None
     default_branch: str = "HEAD"
@@ -194,6 +195,7 @@ def _github_comment(forge: str, project: str, payload: Mapping[str, Any]) -> Hoo
         who=_login(_maybe(comment, "user", "login")),
         number=_number(issue, "issue", "number"),
         member=_maybe(comment, "author_association") in _MEMBERS,
+        owner=_maybe(comment, "author_association") == "OWNER",
         comment=_text(comment, "comment", "body"),
         told=_time(comment.get("created_at")),
         payload=payload,

@@ -82,6 +82,14 @@ class Project:
     private_key: str = field(default="", repr=False)
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
+    def owner(self, login: str) -> str:
+        """How policies name somebody of the forge: ``github/jane``, ``gitlab:git.example.org/jane``.
+
+        A name on one forge is not the same person's on another: only the usual one goes without its host.
+        """
+        usual = self.url == _ADDRESS[self.forge]
+        return f"{self.forge}{'' if usual else ':' + urlsplit(self.url).netloc}/{login}"
+
 
 @dataclass(frozen=True)
 class Projects:
