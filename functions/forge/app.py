@@ -14,7 +14,7 @@ from functions.forge.hooks import HookWork
 from functions.forge.statuses import status_work
 from functions.periodic import Periodic
 from functions.tables import Tables
-from testyard.adapters.amqp import HOOKS_LATER_QUEUE, HOOKS_QUEUE, SharedPublisher
+from testyard.adapters.amqp import HOOKS_LATER_QUEUE, HOOKS_QUEUE, LATER_ARGUMENTS, SharedPublisher
 from testyard.adapters.consumer import Consumer
 from testyard.adapters.forges import Forges
 from testyard.adapters.swift import SwiftStore
@@ -80,7 +80,7 @@ def make_work(settings: Settings, projects: ProjectFile) -> tuple[HookWork, Call
         store=SwiftStore(settings.store),
         projects=projects.now,
         forges=Forges(Pauses(memory)),
-        later=lambda body: publisher.publish("", HOOKS_LATER_QUEUE, body),
+        later=lambda body: publisher.put(HOOKS_LATER_QUEUE, body, LATER_ARGUMENTS),
         tell=sender.tell_all,
         ensure=ensure,
     )

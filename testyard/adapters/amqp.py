@@ -6,8 +6,9 @@ from __future__ import annotations
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
@@ -32,7 +33,11 @@ NOTIFY_QUEUE = "testyard-notify"
 HOOKS_QUEUE = "testyard-hooks"
 #: Those whose forge could not be asked: they go back to the other queue after some seconds.
 HOOKS_LATER_QUEUE = "testyard-hooks-later"
-_LATER_MS = 15_000
+LATER_ARGUMENTS = {
+    "x-message-ttl": 15_000,
+    "x-dead-letter-exchange": "",
+    "x-dead-letter-routing-key": HOOKS_QUEUE,
+}
 
 #: Beyond this the oldest events fall out: with the status function down for long, only the live
 #: view suffers.
@@ -224,6 +229,17 @@ class Publisher:
         properties = pika.BasicProperties(delivery_mode=_PERSISTENT if persistent else 1)
         self._publish(exchange, routing_key, body, properties, mandatory=False)
 
+    def put(self, queue: str, body: bytes, arguments: Mapping[str, Any]) -> None:
+        """Put a body into a queue, which is made if it is missing. Raises BrokerError."""
+        properties = pika.BasicProperties(delivery_mode=_PERSISTENT)
+        try:
+            self._publish("", queue, body, properties, mandatory=True)
+        except UnroutableError:
+            with broker_errors(f"make the queue {queue}"):
+                self.channel().queue_declare(queue, durable=True, arguments=dict(arguments))
+            with broker_errors("publish"):
+                self._publish("", queue, body, properties, mandatory=True)
+
     def park(self, body: bytes, *, queue: str, reason: str, request_id: str = "") -> None:
         """Put a body that can never work among the dead letters. Raises BrokerError."""
         headers = {"queue": queue, "reason": reason, "request_id": request_id}
@@ -271,6 +287,11 @@ class SharedPublisher:
         with self._lock:
             self._publisher.publish(exchange, routing_key, body)
 
+    def put(self, queue: str, body: bytes, arguments: Mapping[str, Any]) -> None:
+        """See `Publisher`."""
+        with self._lock:
+            self._publisher.put(queue, body, arguments)
+
     def park(self, body: bytes, *, queue: str, reason: str, request_id: str = "") -> None:
         """See `Publisher`."""
         with self._lock:
@@ -304,12 +325,7 @@ def declare_topology(channel: BlockingChannel, queues: Iterable[QueueName]) -> N
             channel.queue_declare(str(queue), durable=True)
         channel.queue_declare(DEAD_LETTERS, durable=True)
         channel.queue_declare(HOOKS_QUEUE, durable=True)
-        later = {
-            "x-message-ttl": _LATER_MS,
-            "x-dead-letter-exchange": "",
-            "x-dead-letter-routing-key": HOOKS_QUEUE,
-        }
-        channel.queue_declare(HOOKS_LATER_QUEUE, durable=True, arguments=later)
+        channel.queue_declare(HOOKS_LATER_QUEUE, durable=True, arguments=LATER_ARGUMENTS)
         channel.queue_declare(INDEX_QUEUE, durable=True)
         channel.queue_bind(INDEX_QUEUE, COMPLETION_EXCHANGE)
         arguments = {"x-max-length-bytes": STATUS_QUEUE_BYTES}
