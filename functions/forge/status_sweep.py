@@ -64,7 +64,7 @@ class StatusSweep:
         with index_errors(), self._memory.connect() as connection:
             rows = statuses.silent(connection)
         changed = sum(self._look(row) for row in rows)
-        changed += self._look_among_dead_letters(rows)
+        changed += self._look_among_dead_letters()
         with index_errors(), self._memory.begin() as connection:
             statuses.forget_old(connection)
         return changed
@@ -124,12 +124,14 @@ class StatusSweep:
         place = {} if is_private(container) else {"container": container, "path": path}
         return Found(Shown.of(result.outcome), when, {**ended, **place})
 
-    def _look_among_dead_letters(self, rows: Sequence[Status]) -> int:
+    def _look_among_dead_letters(self) -> int:
         now = time.time()
-        old = {
-            row.request_id for row in rows if row.wanted is Shown.QUEUED and row.updated < now - _DEAD_AFTER
-        }
-        if not old or now < self._next_dead:
+        if now < self._next_dead:
+            return 0
+        # all of them, not those only that are due now: it is rare
+        with index_errors(), self._memory.connect() as connection:
+            old = statuses.waiting_since(connection, now - _DEAD_AFTER)
+        if not old:
             return 0
         self._next_dead = now + _DEAD_PAUSE
         changed = 0

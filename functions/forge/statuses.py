@@ -32,6 +32,8 @@ _TELLERS = 4
 #: Seconds between two looks for something to tell, and for what is silent.
 _TELL_INTERVAL = 0.5
 _SWEEP_INTERVAL = 5.0
+#: Dead letters that are looked at, once in 5 min while something has waited for 5.
+_MOST_LETTERS = 20_000
 #: Seconds that the store may take: a row is held for 60 s in all.
 _STORE_SECONDS = 10.0
 
@@ -44,7 +46,7 @@ def status_work(settings: Settings, projects: Callable[[], Projects]) -> list[Ba
     tables = (Tables(memory, create_intake), Tables(index))
     store = SwiftStore(settings.store.model_copy(update={"retries": 0}), timeout=_STORE_SECONDS)
     sender = StatusSender(memory, store, projects, Forges(Pauses(memory)), site=settings.site.url)
-    sweeper = StatusSweep(memory, index, store, partial(dead_letters, url))
+    sweeper = StatusSweep(memory, index, store, partial(dead_letters, url, _MOST_LETTERS))
 
     def ensure() -> None:
         for each in tables:

@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 
 from functions.asgi import consuming, function_app, repeating, start_logging
 from functions.notify.news import body_of, news_of
-from functions.notify.rules import Rules, read_rules
+from functions.notify.rules import Destination, Rules, read_rules
 from functions.notify.tell import NotToldError, tell
 from functions.periodic import Periodic
 from functions.tables import Tables
@@ -20,6 +20,7 @@ from testyard.errors import ResultError
 from testyard.event import CompletionMessage
 from testyard.index import index_engine, index_errors
 from testyard.intake import create_intake, intake_engine, notices
+from testyard.intake.pauses import Pauses
 from testyard.settings import load_settings
 from testyard.store import is_private, is_results_container
 
@@ -37,6 +38,7 @@ class Notifier:
 
     def __init__(self, memory: Engine, index: Engine, rules: Rules, *, site: str) -> None:
         self._memory, self._index, self._rules, self._site = memory, index, rules, site
+        self._pauses = Pauses(memory)
 
     def on_completion(self, body: bytes) -> int:
         """Write down whom to tell of a run; returns how many are new. Raises ResultError, TestyardError."""
@@ -75,6 +77,10 @@ class Notifier:
         try:
             self._tell(row)
         except NotToldError as error:
+            if error.unasked:
+                with index_errors(), self._memory.begin() as connection:
+                    notices.put_off(connection, row, error.brief, error.retry_after or 1.0)
+                return True
             with index_errors(), self._memory.begin() as connection:
                 pause = notices.failed(connection, row, error.brief, again=not error.lasting)
             after = "given up" if pause is None else f"again in {pause:.0f} s"
@@ -91,7 +97,23 @@ class Notifier:
         if row.broken_off and not destination.webhook:
             # perhaps it was told: twice would be worse than not at all. A webhook has an id to know it by
             raise NotToldError("whoever told it was killed meanwhile", lasting=True)
-        tell(destination, row)
+        self._tell_patiently(destination, row)
+
+    def _tell_patiently(self, destination: Destination, row: notices.Notice) -> None:
+        """One destination that is away, or wants to be left alone, holds up none of the others."""
+        name = f"notify/{destination.name}"
+        wait, trial = self._pauses.enter((name,))
+        if wait:
+            brief = f"{destination.name}: not told for another {wait:.0f} s"
+            raise NotToldError(brief, retry_after=wait, unasked=True)
+        try:
+            tell(destination, row)
+        except NotToldError as error:
+            if not error.lasting:
+                self._pauses.failed(name, error.retry_after, trial=bool(trial))
+            raise
+        if trial:
+            self._pauses.worked((name,))
 
 
 def create_app() -> Starlette:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import apprise
 
 from functions.notify.rules import Destination
-from testyard.adapters.outside import Outside
+from testyard.adapters.outside import Outside, pause_asked
 from testyard.errors import OutsideError, RefusedAddressError, TestyardError
 from testyard.intake.notices import Notice
 
@@ -25,11 +25,16 @@ SECONDS = 20.0
 
 
 class NotToldError(TestyardError):
-    """The destination could not be told. ``lasting``: it wants no more of it."""
+    """The destination could not be told. ``lasting``: it wants no more of it, or not of this one.
 
-    def __init__(self, brief: str, *, lasting: bool = False) -> None:
+    ``retry_after`` is what it asks for, in seconds. ``unasked``: it is known to be away.
+    """
+
+    def __init__(
+        self, brief: str, *, lasting: bool = False, retry_after: float | None = None, unasked: bool = False
+    ) -> None:
         super().__init__(brief)
-        self.lasting = lasting
+        self.lasting, self.retry_after, self.unasked = lasting, retry_after, unasked
 
 
 def tell(destination: Destination, notice: Notice) -> None:
@@ -69,7 +74,11 @@ def _tell_webhook(destination: Destination, notice: Notice) -> None:
     except (OutsideError, RefusedAddressError) as error:
         raise NotToldError(error.brief) from error
     if not 200 <= answer.status < 300:
-        raise NotToldError(f"{host}: status {answer.status}", lasting=answer.status == 410)
+        raise NotToldError(
+            f"{host}: status {answer.status}",
+            lasting=answer.status == 410,
+            retry_after=pause_asked(answer.headers),
+        )
 
 
 def _tell_service(destination: Destination, body: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ import logging
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from functions.logs import start_logging
 from functions.webhook.hook import event_of, forge_of, id_of, named_in, payload_of, project_of, relevant
@@ -75,7 +76,7 @@ class WebhookApp:
 
     def __init__(self, settings: WebhookSettings, *, idle: float | None = None) -> None:
         self._projects = ProjectFile(settings.projects)
-        self._proxies = frozenset(settings.trusted_proxies)
+        self._proxies = tuple(ip_network(proxy, strict=False) for proxy in settings.trusted_proxies)
         self._publisher = AsyncPublisher(
             settings.broker_url, queues=(HOOKS_QUEUE,), patience=_PATIENCE, idle=idle
         )
@@ -176,12 +177,16 @@ class WebhookApp:
         return replace(delivery, project=project, body=text), project
 
     def _client(self, scope: Scope, headers: dict[str, str]) -> str:
-        address = (scope.get("client") or ("",))[0]
+        address = str((scope.get("client") or ("",))[0])
         for hop in reversed(headers.get("x-forwarded-for", "").split(",")):
-            if address not in self._proxies or not hop.strip():
+            nearer = _address(hop.strip())
+            if nearer is None or not self._trusts(_address(address)):
                 break
-            address = hop.strip()
-        return str(address)[:100]
+            address = str(nearer)
+        return address[:100]
+
+    def _trusts(self, address: IPv4Address | IPv6Address | None) -> bool:
+        return address is not None and any(address in network for network in self._proxies)
 
 
 class _Refusals:
@@ -208,6 +213,14 @@ class _Refusals:
     async def _send(self, delivery: Delivery) -> None:
         with suppress(BrokerError):
             await self._publisher.publish("", HOOKS_QUEUE, delivery.to_bytes(), mandatory=True)
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        found = ip_address(text)
+    except ValueError:
+        return None
+    return found.ipv4_mapped or found if isinstance(found, IPv6Address) else found
 
 
 def _delivery(asked: _Asked) -> Delivery:

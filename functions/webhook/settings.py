@@ -12,6 +12,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def load_webhook_settings(environment: Mapping[str, str] = os.environ) -> Webhoo
     return WebhookSettings(
         broker_url=ours.broker_url if url is None else _text("broker.url", url),
         projects=None if projects is None else Path(_text("intake.projects", projects)),
-        trusted_proxies=ours.trusted_proxies if proxies is None else _list("intake.trusted_proxies", proxies),
+        trusted_proxies=ours.trusted_proxies if proxies is None else _networks(proxies),
     )
 
 
@@ -69,6 +70,16 @@ def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise SettingsError(f"{name}: must be text")
     return value
+
+
+def _networks(value: Any) -> tuple[str, ...]:
+    found = _list("intake.trusted_proxies", value)
+    for proxy in found:
+        try:
+            ip_network(proxy, strict=False)
+        except ValueError as error:
+            raise SettingsError(f"intake.trusted_proxies: {proxy} is no address and no network") from error
+    return found
 
 
 def _list(name: str, value: Any) -> tuple[str, ...]:

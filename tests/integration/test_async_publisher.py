@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import uvloop
 
@@ -80,6 +81,30 @@ def test_a_closed_channel_fails_what_was_under_way_and_the_next_works(broker: Ra
 
     run(work())
     assert waiting(broker, QUEUE) == 1
+
+
+def test_a_connection_that_comes_too_late_is_closed(broker: Rabbit, run: Any) -> None:
+    port = int(broker.url.rpartition(":")[2].partition("/")[0])
+
+    def connections() -> int:
+        found = psutil.Process().net_connections("tcp")
+        return sum(
+            1 for each in found if each.raddr and each.raddr.port == port and each.status == "ESTABLISHED"
+        )
+
+    before = connections()
+
+    async def work() -> None:
+        publisher = AsyncPublisher(broker.url, patience=0.0001)
+        with pytest.raises(NotSentError):
+            await publisher.open()
+        give_up = asyncio.get_running_loop().time() + 20
+        await asyncio.sleep(0.5)
+        while connections() > before:
+            assert asyncio.get_running_loop().time() < give_up
+            await asyncio.sleep(0.1)
+
+    run(work())
 
 
 def test_queues_are_declared(broker: Rabbit, run: Any) -> None:

@@ -84,6 +84,14 @@ def test_a_message_that_meets_a_bug_twice_goes_aside_and_the_next_ones_are_handl
     assert waiting(broker, INDEX_QUEUE) == 0
 
 
+def test_a_bug_over_a_message_that_was_handed_over_parks_it(broker: Rabbit) -> None:
+    def handle(_body: bytes) -> None:
+        raise ZeroDivisionError
+
+    Consumer(broker.url, INDEX_QUEUE, handle).take(b"odd")
+    assert dead_letters(broker.url) == (DeadLetter(INDEX_QUEUE, "a bug: ZeroDivisionError", "", b"odd"),)
+
+
 def test_a_consumer_says_why_a_message_went_back(broker: Rabbit) -> None:
     away = threading.Event()
     away.set()

@@ -11,7 +11,7 @@ import pytest
 
 from tests.forges import APP_ID, TOKEN, ForgeServer, forge_server
 from testyard.adapters.forge import Calls, Forge
-from testyard.adapters.forges import forge_for
+from testyard.adapters.forges import Forges, forge_for
 from testyard.adapters.github import RERUN
 from testyard.adapters.outside import Outside
 from testyard.errors import ForgeError
@@ -111,6 +111,20 @@ def test_a_summary_is_cut_between_lines(server: ForgeServer, tmp_path: Path) -> 
     (run,) = server.checks.values()
     assert run["output"]["summary"].endswith("é")
     assert len(run["output"]["summary"]) == 65499
+
+
+def test_a_new_key_of_an_app_gets_a_new_client(tmp_path: Path) -> None:
+    path = tmp_path / "p.toml"
+    clients, forges = [], Forges()
+    for key in ("old", "old", "new"):
+        path.write_text(
+            f'[projects."github/a/b"]\nsecret = "0123456789"\napp_id = 1\nprivate_key = "{key}"\n'
+        )
+        project = Projects.read(path).of("github", "a/b")
+        assert project is not None
+        clients.append(forges.of(project))
+    assert clients[0] is clients[1]
+    assert clients[1] is not clients[2]
 
 
 @pytest.mark.parametrize("forge", FORGES)

@@ -199,6 +199,9 @@ class _Line:
                 self._connection.close()
 
     def _on_open(self, connection: AsyncioConnection) -> None:
+        if self.problem is not None:  # who waited has given up
+            connection.close()
+            return
         connection.add_on_connection_blocked_callback(lambda *_: self._set_blocked(True))
         connection.add_on_connection_unblocked_callback(lambda *_: self._set_blocked(False))
         connection.channel(on_open_callback=self._on_channel)

@@ -64,12 +64,23 @@ class Consumer:
                 self._pause_after("a bug; see the log")
 
     def take(self, body: bytes) -> None:
-        """Handle one message that came by another way. Raises TestyardError if it shall come again."""
+        """Handle one message that came by another way. Raises TestyardError if it shall come again.
+
+        Whoever hands it over does not say whether it came before: a bug sends it to the dead letters at once.
+        """
         try:
             self._handle(body)
         except ResultError as error:
-            with Publisher(self._url) as publisher:
-                self._park(publisher, body, error.brief)
+            reason = error.brief
+        except TestyardError:
+            raise
+        except Exception as error:  # one message must not hold up all behind it
+            log.exception("%s: a bug", self.queue)
+            reason = f"a bug: {type(error).__name__}"
+        else:
+            return
+        with Publisher(self._url) as publisher:
+            self._park(publisher, body, reason)
 
     def _pause_after(self, problem: str) -> None:
         self.problem = problem

@@ -36,13 +36,13 @@ class DeadLetter:
     body: bytes
 
 
-def dead_letters(url: str) -> tuple[DeadLetter, ...]:
-    """Look at the dead letters without taking them; at most the 1,000 oldest. Raises BrokerError."""
+def dead_letters(url: str, most: int = _PEEK_LIMIT) -> tuple[DeadLetter, ...]:
+    """Look at the dead letters without taking them; at most so many of the oldest. Raises BrokerError."""
     connection = connect(url)
     with broker_errors("read dead letters"):
         try:
             channel = connection.channel()
-            return tuple(_peek(channel))
+            return tuple(_peek(channel, most))
         except ChannelClosedByBroker as error:
             raise BrokerError(
                 f"broker: there is no queue {DEAD_LETTERS}", resolution="Run `testyard broker setup`."
@@ -51,8 +51,8 @@ def dead_letters(url: str) -> tuple[DeadLetter, ...]:
             connection.close()  # unacknowledged: all go back in their old order
 
 
-def _peek(channel: BlockingChannel) -> Iterator[DeadLetter]:
-    for _ in range(_PEEK_LIMIT):
+def _peek(channel: BlockingChannel, most: int) -> Iterator[DeadLetter]:
+    for _ in range(most):
         method, properties, body = channel.basic_get(DEAD_LETTERS)
         if method is None or properties is None or body is None:
             return

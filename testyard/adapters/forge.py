@@ -9,11 +9,10 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 from urllib.parse import urlencode, urljoin, urlsplit
 
-from testyard.adapters.outside import Answer, Outside
+from testyard.adapters.outside import LONGEST_PAUSE, Answer, Outside, pause_asked
 from testyard.errors import ForgeError, OutsideError, TooMuchError
 from testyard.intake.report import Report
 
@@ -24,8 +23,6 @@ SHOW_SECONDS = 30.0
 _MOST_BYTES = 4 * 1024 * 1024
 #: A project that was renamed or moved answers with its new address.
 _MOVED = (301, 302, 307, 308)
-#: The longest that a forge's word is taken for: a wrong clock of its must not silence us.
-_LONGEST_PAUSE = 3600.0
 #: How GitHub says in words that there was too much of late.
 _LIMITED = re.compile(r"rate limit|abuse detection", re.IGNORECASE)
 
@@ -158,16 +155,8 @@ def _said(body: bytes) -> str:
 
 def _pause(answer: Answer) -> float | None:
     """Seconds that the forge asks us to wait: Retry-After in either form, or GitHub's own headers."""
-    after = answer.headers.get("retry-after", "")
-    seconds: float | None = None
-    if after.isdigit():
-        seconds = float(after)
-    elif after:
-        try:
-            seconds = parsedate_to_datetime(after).timestamp() - time.time()
-        except (ValueError, TypeError):
-            seconds = None
-    elif answer.headers.get("x-ratelimit-remaining") == "0":
-        reset = answer.headers.get("x-ratelimit-reset", "")
-        seconds = float(reset) - time.time() if reset.isdigit() else 60.0
-    return None if seconds is None else min(max(seconds, 1.0), _LONGEST_PAUSE)
+    if answer.headers.get("retry-after") or answer.headers.get("x-ratelimit-remaining") != "0":
+        return pause_asked(answer.headers)
+    reset = answer.headers.get("x-ratelimit-reset", "")
+    seconds = float(reset) - time.time() if reset.isdigit() else 60.0
+    return min(max(seconds, 1.0), LONGEST_PAUSE)

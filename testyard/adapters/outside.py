@@ -12,8 +12,10 @@ import asyncio
 import ipaddress
 import socket
 import ssl
+import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TypeVar
@@ -32,6 +34,8 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 SECONDS = 20.0
 MOST_BYTES = 1024 * 1024
 MOST_REDIRECTIONS = 3
+#: Seconds that somebody may ask us to wait.
+LONGEST_PAUSE = 3600.0
 #: Addresses of one name that are tried.
 _MOST_TARGETS = 4
 
@@ -233,6 +237,19 @@ class Outside:
         if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
         return any(address in network for network in _networks(self.inside))
+
+
+def pause_asked(headers: Mapping[str, str]) -> float | None:
+    """Seconds of a ``Retry-After`` in either form; an hour at most: a wrong clock must not silence us."""
+    after = headers.get("retry-after", "")
+    if after.isdigit():
+        seconds = float(after)
+    else:
+        try:
+            seconds = parsedate_to_datetime(after).timestamp() - time.time()
+        except (ValueError, TypeError):
+            return None
+    return min(max(seconds, 1.0), LONGEST_PAUSE)
 
 
 def _networks(names: Collection[str]) -> list[IPv4Network | IPv6Network]:

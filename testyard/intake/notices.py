@@ -89,6 +89,13 @@ def failed(connection: Connection, row: Notice, problem: str, *, again: bool = T
     return pause
 
 
+def put_off(connection: Connection, row: Notice, problem: str, pause: float) -> None:
+    """It was not tried: again after ``pause`` seconds, and it counts as no attempt. Given up as `failed`."""
+    later = time.time() + pause * random.uniform(1.0, 1.2)  # noqa: S311
+    again = null() if later > row.created + GIVE_UP else later
+    _settle(connection, row, next_attempt=again, problem=limits.text(problem), attempts=row.attempts - 1)
+
+
 def forget_old(connection: Connection) -> int:
     """Remove what was written down 30 days ago; returns how many."""
     return connection.execute(delete(notice).where(notice.c.created < time.time() - _REMEMBER)).rowcount

@@ -93,9 +93,10 @@ class Project:
 
 @dataclass(frozen=True)
 class Projects:
-    """All projects, by ``forge/path``."""
+    """All projects, by ``forge/path``. ``files`` are those that secrets were read from."""
 
     by_name: Mapping[str, Project] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
 
     @classmethod
     def load(cls, settings: HasIntake) -> Projects:
@@ -116,7 +117,11 @@ class Projects:
             raise SettingsError(
                 f'intake.projects: {path} must hold tables such as [projects."github/owner/project"] only'
             )
-        return cls({name: _project(name, table) for name, table in tables.items()})
+        found = {name: _project(name, table) for name, table in tables.items()}
+        keys = [f"{key}_file" for key in _SECRETS]
+        return cls(
+            found, tuple(Path(table[key]) for table in tables.values() for key in keys if key in table)
+        )
 
     def of(self, forge: str, path: str) -> Project | None:
         """The project's own table, or that of the closest pattern; None if nobody has named it."""
@@ -129,37 +134,39 @@ class Projects:
 
 
 class ProjectFile:
-    """The projects of a file that may change: looked at each ``pause`` seconds at most.
+    """The projects of a file that may change, as may its secrets' files: looked at each ``pause`` seconds.
 
     A new file that is wrong is logged, and the projects stay as they were.
     """
 
     def __init__(self, path: Path | None, *, pause: float = 2.0) -> None:
         self._path, self._pause = path, pause
-        self._seen = self._stamp()
         self._looked = time.monotonic()
+        seen = _stamp(path)
         self._projects = Projects.read(path) if path else Projects()
+        self._seen = (seen, *map(_stamp, self._projects.files))
 
     def now(self) -> Projects:
         """As they are now."""
         if time.monotonic() - self._looked >= self._pause:
             self._looked = time.monotonic()
-            stamp = self._stamp()
-            if self._path and stamp != self._seen:
-                self._seen = stamp
+            stamp = _stamp(self._path)
+            if self._path and (stamp, *map(_stamp, self._projects.files)) != self._seen:
                 try:
                     self._projects = Projects.read(self._path)
                     log.info("%s was read again: %d projects", self._path, len(self._projects.by_name))
                 except SettingsError as error:
                     log.error("%s; the projects stay as they were", error.brief)
+                self._seen = (stamp, *map(_stamp, self._projects.files))
         return self._projects
 
-    def _stamp(self) -> tuple[int, int, int]:
-        try:
-            found = self._path.stat() if self._path else None
-        except OSError:
-            found = None
-        return (found.st_mtime_ns, found.st_size, found.st_ino) if found else (0, 0, 0)
+
+def _stamp(path: Path | None) -> tuple[int, int, int]:
+    try:
+        found = path.stat() if path else None
+    except OSError:
+        found = None
+    return (found.st_mtime_ns, found.st_size, found.st_ino) if found else (0, 0, 0)
 
 
 def _project(name: str, table: object) -> Project:

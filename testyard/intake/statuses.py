@@ -141,8 +141,9 @@ def want(
     }
     key = {"forge": forge, "project": project, "commit": commit, "context": limits.text(context)}
     changed = {**values, "turn": status.c.turn + 1, "next_attempt": _soon(now)}
-    number = int(values["place"].get("number") or 0)
-    if not number and not values["place"].get("ref"):
+    where = place or {}
+    number = int(where.get("number") or 0)
+    if not number and not where.get("ref"):
         del changed["place"]
     mine = status.c.request_id != request_id
     if stranger:
@@ -280,6 +281,14 @@ def silent(connection: Connection, *, limit: int = 500) -> tuple[Status, ...]:
     """Those that have not ended and are to be looked at, the longest waiting first."""
     query = select(status).where(status.c.next_look <= time.time(), _open()).order_by(status.c.next_look)
     return tuple(_status(row) for row in connection.execute(query.limit(limit)))
+
+
+def waiting_since(connection: Connection, when: float) -> frozenset[str]:
+    """Ids of requests that have waited since then."""
+    query = select(status.c.request_id).where(
+        status.c.wanted == str(Shown.QUEUED), status.c.updated < when, status.c.next_look.is_not(None)
+    )
+    return frozenset(connection.execute(query).scalars())
 
 
 def looked(connection: Connection, request_ids: Sequence[str], pause: float) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import pika
 import pytest
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, delete, select, update
 
 import functions.notify.app
 from functions.notify.app import Notifier
@@ -34,7 +34,7 @@ from testyard.event import COMPLETION_EXCHANGE, CompletionMessage
 from testyard.index import open_index
 from testyard.index.write import record_run
 from testyard.intake import create_intake, notices
-from testyard.intake.schema import notice
+from testyard.intake.schema import fact, notice
 from testyard.result import Result
 
 SECRET = "0123456789abcdef"
@@ -48,6 +48,7 @@ class Ear:
     mails: list[bytes] = field(default_factory=list)
     posts: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
+    retry_after: str = ""
     smtp: int = 0
     http: int = 0
 
@@ -98,6 +99,8 @@ def ear() -> Iterator[Ear]:
                 )
             self.send_response(status)
             self.send_header("Content-Length", "2")
+            if heard.retry_after:
+                self.send_header("Retry-After", heard.retry_after)
             self.end_headers()
             self.wfile.write(b"{}")
 
@@ -160,8 +163,10 @@ def run(
     ).to_bytes()
 
 
-def cut_pauses_short(engine: Engine) -> None:
+def cut_pauses_short(engine: Engine, *, destinations: bool = True) -> None:
     with engine.begin() as connection:
+        if destinations:
+            connection.execute(update(fact).values(expires=time.time() - 1))
         connection.execute(
             update(notice).where(notice.c.next_attempt.is_not(None)).values(next_attempt=time.time() - 1)
         )
@@ -256,6 +261,30 @@ def test_what_is_refused_is_told_later(notifier: Notifier, engine: Engine, ear: 
     notifier.tell_all()
     assert len(ear.posts) == 2
     assert len(ear.mails) == 1
+
+
+def test_one_that_is_away_is_not_asked_for_each_of_its_rows(
+    notifier: Notifier, engine: Engine, ear: Ear, tmp_path: Path
+) -> None:
+    run(engine, 1, PASS)
+    notifier.on_completion(run(engine, 2, FAIL))
+    notifier.on_completion(run(engine, 3, PASS))
+    with engine.begin() as connection:
+        connection.execute(delete(notice).where(notice.c.destination != "hook"))
+    ear.answers, ear.retry_after = [429], "1800"
+    notifier.tell_all()
+    cut_pauses_short(engine, destinations=False)
+    new_notifier(engine, ear, tmp_path).tell_all()
+    assert (ear.answers, ear.posts) == ([], []), "asked once, and by no other copy"
+    with engine.connect() as connection:
+        rows = connection.execute(select(notice.c.next_attempt, notice.c.attempts)).all()
+    assert all(row.next_attempt > time.time() + 1500 for row in rows)
+    assert sum(row.attempts for row in rows) == 1
+    cut_pauses_short(engine)
+    for _ in range(2):
+        notifier.tell_all()
+        cut_pauses_short(engine)
+    assert len(ear.webhooks()) == 2
 
 
 def test_whom_a_webhook_no_longer_wants_and_after_a_day(notifier: Notifier, engine: Engine, ear: Ear) -> None:

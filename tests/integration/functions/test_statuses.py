@@ -236,10 +236,12 @@ def test_a_rejected_one_whose_event_was_lost_is_found_among_the_dead_letters(tel
     tellers.letters.append(DeadLetter(QUEUE, "ppas: an archive without a key", ID, b"demo"))
     tellers.sweep()
     assert tellers.row.wanted is Shown.QUEUED, "it is too young to be looked for there"
+    tellers.forge.statuses.clear()
     with tellers.memory.begin() as connection:
-        connection.execute(update(status).values(updated=time.time() - 400))
-    tellers.sweep()
-    assert tellers.said() == ["pending", "error"]
+        connection.execute(update(status).values(updated=time.time() - 400, next_look=time.time() + 90))
+    tellers.sweeper.sweep()  # though the turn of this one has not come
+    tellers.sender.tell_all()
+    assert tellers.said() == ["error"]
     assert "archive without a key" in tellers.forge.statuses[-1].body["description"]
 
 

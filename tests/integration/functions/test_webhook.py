@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import hmac
 import json
@@ -18,6 +19,7 @@ import httpx
 import psutil
 import pytest
 
+from functions.webhook.app import WebhookApp
 from functions.webhook.reply import ReplyError, Room, read_body, within
 from functions.webhook.settings import WebhookSettings, load_webhook_settings
 from tests.hooks import (
@@ -158,6 +160,21 @@ def test_who_has_no_secret_learns_nothing(served: Served, rabbit: Rabbit, hook: 
     assert SECRET not in str(told)
 
 
+@pytest.mark.parametrize(("age", "code"), [(0, 202), (-7200, 403)])
+def test_a_signing_token_of_gitlab(served: Served, rabbit: Rabbit, age: int, code: int) -> None:
+    hook = gitlab_merge("open")
+    headers = {name: value for name, value in hook.headers.items() if name != "X-Gitlab-Token"}
+    assert served.post(replace(hook, secret="")).status_code == 403
+    when = str(int(time.time()) + age)
+    digest = hmac.digest(SECRET.encode(), f"the-id.{when}.".encode() + hook.body, "sha256")
+    headers |= {"webhook-id": "the-id", "webhook-timestamp": when}
+    headers["webhook-signature"] = f"v1,bm9uZQ== v1,{base64.b64encode(digest).decode()}"
+    address = f"{served.url}/hooks/gitlab"
+    assert httpx.post(address, content=hook.body, headers=headers, trust_env=False).status_code == code
+    answer = httpx.post(address, content=hook.body + b" ", headers=headers, trust_env=False)
+    assert answer.status_code == 403, "the body is signed"
+
+
 def test_sha1_only_where_it_is_enabled(served: Served, rabbit: Rabbit) -> None:
     hook = github_pull("opened")
     old = replace(hook, payload={**hook.payload, "repository": {"full_name": "octo-org/old"}})
@@ -276,6 +293,18 @@ def test_a_large_body_is_not_read_before_its_signature_is(served: Served) -> Non
 def test_the_client_is_who_a_trusted_proxy_says(served: Served, rabbit: Rabbit) -> None:
     served.post(github_pull("opened"), **{"X-Forwarded-For": "10.0.0.1, 192.0.2.7"})
     assert taken(rabbit)[0].address == "192.0.2.7"
+
+
+@pytest.mark.parametrize(
+    ("proxies", "address"), [('["127.0.0.0/8"]', "192.0.2.7"), ('["10.0.0.1"]', "127.0.0.1")]
+)
+def test_proxies_may_be_networks(rabbit: Rabbit, tmp_path: Path, proxies: str, address: str) -> None:
+    found = load_webhook_settings({"TESTYARD_INTAKE__TRUSTED_PROXIES": proxies})
+    app = WebhookApp(replace(found, broker_url=rabbit.url, projects=projects_file(tmp_path)))
+    scope = {"client": ("127.0.0.1", 1)}
+    assert app._client(scope, {"x-forwarded-for": "rubbish, 192.0.2.7"}) == address
+    with pytest.raises(SettingsError, match="no network"):
+        load_webhook_settings({"TESTYARD_INTAKE__TRUSTED_PROXIES": '["proxy.lan"]'})
 
 
 def test_who_sends_half_a_body_holds_up_nobody(served: Served) -> None:

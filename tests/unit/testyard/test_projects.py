@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from testyard.errors import SettingsError
-from testyard.intake.projects import Projects
+from testyard.intake.projects import ProjectFile, Projects
 from testyard.settings import Intake, Settings
 
 
@@ -51,6 +51,31 @@ def test_the_closest_name_counts(tmp_path: Path) -> None:
     }
     assert projects.of("github", "other/x") is None
     assert projects.of("forgejo", "group/x") is None
+
+
+@pytest.mark.parametrize("key", ["secret", "token"])
+def test_a_secret_s_file_may_change(tmp_path: Path, key: str) -> None:
+    for name in ("secret", "token"):
+        (tmp_path / name).write_text("of yesterday")
+    table = "".join(f'{name}_file = "{tmp_path / name}"\n' for name in ("secret", "token"))
+    (tmp_path / "projects.toml").write_text(f'[projects."github/a/b"]\n{table}')
+    projects = ProjectFile(tmp_path / "projects.toml", pause=0)
+    (tmp_path / key).write_text("of the new day")
+    found = projects.now().of("github", "a/b")
+    assert found is not None
+    assert (found.secrets[0] if key == "secret" else found.token) == "of the new day"
+
+
+def test_people_of_a_forge_of_one_s_own_have_its_host_in_their_name(tmp_path: Path) -> None:
+    text = """
+        [projects."gitlab/a/b"]
+        secret = "0123456789"
+        [projects."gitlab/c/d"]
+        secret = "0123456789"
+        url = "https://git.example.org:8443"
+        """
+    owners = [found.owner("jane") for found in read(tmp_path, text).by_name.values()]
+    assert owners == ["gitlab/jane", "gitlab:git.example.org:8443/jane"]
 
 
 def test_addresses_and_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
