@@ -10,6 +10,7 @@ from pathlib import Path
 import pika
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import Engine
 
 from tests.forges import ForgeServer, forge_server
 from tests.integration.functions.hook_yard import Yard, yard_with
@@ -17,12 +18,21 @@ from tests.integration.functions.results import CONTAINER
 from tests.servers import Rabbit, Swift, rabbit_node, swift_server
 from testyard.adapters.amqp import INDEX_QUEUE, STATUS_QUEUE, connection_parameters, declare_topology
 from testyard.adapters.swift import SwiftStore
+from testyard.index import open_index
 from testyard.queue import DEAD_LETTERS
 from testyard.settings import Broker, Settings, Store, Topology
 from testyard.store import PUBLIC_READ
 
 #: Writes settings with this database, and a sweep each so many seconds.
 Configure = Callable[..., None]
+
+
+@pytest.fixture
+def engine(database: str) -> Iterator[Engine]:
+    """A writer's, of each database; not that of the stage, which only reads."""
+    found = open_index(database, writer=True)
+    yield found
+    found.dispose()
 
 
 @pytest.fixture(scope="module")
