@@ -12,6 +12,7 @@
     ├── ConflictError     it is no longer, or not yet, as it would have to be
     ├── LimitError        too much was asked at once: try again later
     ├── OutsideError      somebody on the network cannot be reached, or answers badly
+    │   ├── TooMuchError         … or answers more than is taken
     │   └── RefusedAddressError  … or must not be asked
     ├── BrokerError       RabbitMQ: tried again with backoff
     │   └── NotSentError  … and the message surely is not there

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, update
 
 from functions.forge.app import make_work
 from functions.forge.hooks import HookWork
@@ -28,7 +28,7 @@ from testyard.intake import create_intake
 from testyard.intake.audit import deeds
 from testyard.intake.delivery import Delivery
 from testyard.intake.projects import ProjectFile
-from testyard.intake.schema import asked
+from testyard.intake.schema import asked, fact
 from testyard.intake.statuses import Shown, change, of_commit
 from testyard.queue import DEAD_LETTERS, QueueName
 from testyard.request import TestRequest, parse_body
@@ -67,6 +67,12 @@ class Yard:
         )
         self.work.handle(replace(made, **more).to_bytes())
         return made
+
+    def pauses_end(self) -> None:
+        """Forges may be asked again."""
+        with self.engine.begin() as connection:
+            paused = fact.c.key.startswith("pause/")
+            connection.execute(update(fact).where(paused).values(expires=time.time() - 1))
 
     def sent(self) -> list[tuple[str, TestRequest]]:
         found = []
@@ -124,7 +130,7 @@ def yard_with(
     )
     (tmp_path / "projects.toml").write_text(tables)
     (tmp_path / "policy.toml").write_text(
-        '[git]\ninternal = true\n[[rule]]\nwho = "github/friend"\nmay = ["request", "force"]\n'
+        f'[git]\ninternal = true\n[[rule]]\nwho = "{at(forge)}/friend"\nmay = ["request", "force"]\n'
     )
     settings = Settings(
         broker=Broker(url=SecretStr(rabbit.url)),
@@ -142,10 +148,16 @@ def yard_with(
     create_intake(engine)
     forge.files.clear()
     forge.pulls.clear()
+    forge.permissions = {(PROJECT, "octocat"): "write"}
     work, close = made(settings)
     yield Yard(work, engine, rabbit, store, forge, settings)
     close()
     engine.dispose()
+
+
+def at(forge: ForgeServer) -> str:
+    """How people of a GitHub of one's own are called."""
+    return f"github:{forge.url.removeprefix('http://')}"
 
 
 def made(settings: Settings) -> tuple[HookWork, Callable[[], None]]:

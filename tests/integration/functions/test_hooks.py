@@ -28,7 +28,7 @@ from tests.hooks import (
     gitlab_note,
 )
 from tests.integration.brokers import wait_for, waiting
-from tests.integration.functions.hook_yard import ADDRESS, OTHER, QUEUE, Yard
+from tests.integration.functions.hook_yard import ADDRESS, OTHER, QUEUE, Yard, at
 from testyard.adapters.amqp import HOOKS_LATER_QUEUE, HOOKS_QUEUE, Publisher
 from testyard.errors import ResultError
 from testyard.event import Event, EventKind
@@ -187,7 +187,7 @@ def test_strangers_give_no_commands(yard: Yard) -> None:
     for text in ("/test", "/cancel", "/test\n/cancel"):
         yard.deliver(github_comment(text, association="NONE", user="stranger"))
         action, reason = yard.audit()[0]
-        assert (action, "github/stranger may not" in reason) == ("hook refused", True)
+        assert (action, f"{at(yard.forge)}/stranger may not" in reason) == ("hook refused", True)
     assert yard.sent() == []
     assert not any(map(yard.is_cancelled, yard.ids()))
     yard.deliver(github_comment("/test", association="NONE", user="friend"))
@@ -243,7 +243,8 @@ def test_a_forge_that_is_away_is_asked_later(yard: Yard) -> None:
     yard.deliver(github_pull("opened"), "")
     assert waiting(yard.rabbit, HOOKS_LATER_QUEUE) == 1
     assert yard.statuses() == {}
-    yard.deliver(github_pull("opened"), "", time=time.time() - 4000)
+    yard.pauses_end()
+    yard.deliver(github_pull("opened"), "", time=time.time() - 22000)
     assert "503" in yard.statuses()["testyard"][1]
 
 

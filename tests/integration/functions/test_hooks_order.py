@@ -27,7 +27,7 @@ from tests.hooks import (
     tick,
 )
 from tests.integration.brokers import waiting
-from tests.integration.functions.hook_yard import ADDRESS, OTHER, Yard
+from tests.integration.functions.hook_yard import ADDRESS, OTHER, Yard, at
 from testyard.adapters.amqp import HOOKS_LATER_QUEUE
 from testyard.admission import Rates
 from testyard.errors import NotSentError
@@ -264,6 +264,7 @@ def test_forgejos_labels_are_compared_with_those_before(yard: Yard) -> None:
     yard.forge.refuse(503)
     yard.deliver(hook, "")  # the file cannot be read
     assert yard.ids() == set()
+    yard.pauses_end()
     yard.deliver(hook, "")
     assert len(yard.ids()) == 1
 
@@ -274,7 +275,7 @@ def test_a_strangers_words_are_nowhere_shown(yard: Yard, text: str) -> None:
     before = len(yard.forge.calls)
     yard.deliver(github_comment(text, association="NONE", user="mallory"))
     action, reason = yard.audit()[0]
-    assert (action, "github/mallory may not" in reason) == ("hook refused", True)
+    assert (action, f"{at(yard.forge)}/mallory may not" in reason) == ("hook refused", True)
     assert yard.statuses() == {}
     assert len(yard.forge.calls) == before
 
@@ -283,8 +284,8 @@ def test_who_may_is_told_what_is_wrong_and_who_may_not_is_not(yard: Yard) -> Non
     """By policy they may request something, and this says of what."""
     assert yard.settings.intake.policy is not None
     yard.settings.intake.policy.write_text(
-        '[git]\ninternal = true\n[[rule]]\nwho = "github/friend"\nmay = ["request", "force"]\n'
-        '[[rule]]\nwho = "github/*"\nmay = ["request", "force"]\npackages = ["other"]\n'
+        f'[git]\ninternal = true\n[[rule]]\nwho = "{at(yard.forge)}/friend"\nmay = ["request", "force"]\n'
+        f'[[rule]]\nwho = "{at(yard.forge)}/*"\nmay = ["request", "force"]\npackages = ["other"]\n'
     )
     work, close = make_work(yard.settings, ProjectFile(yard.settings.intake.projects))
     yard.work = work

@@ -6,7 +6,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -242,13 +241,3 @@ def test_of_many_that_tell_each_row_is_one_s(memory: Engine) -> None:
     for thread in threads:
         thread.join()
     assert sorted(told_by) == sorted(f"noble/a{number}" for number in range(30))
-
-
-def test_a_project_that_waits_is_passed_over(memory: Engine) -> None:
-    want(memory)
-    want(memory, TWO, project="jane/other")
-    with memory.begin() as connection:
-        row = statuses.take(connection, without=[("github", "jane/tool")])
-        assert row is not None
-        assert row == replace(row, project="jane/other")
-        assert statuses.take(connection, without=[("github", "jane/tool")]) is None
