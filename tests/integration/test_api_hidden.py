@@ -23,7 +23,7 @@ from testyard.request import parse_body
 from web.app import create_app as create_site
 
 HUSH = {"package": "hush", "arch": ["amd64"], "readable-by": ["jane"], "triggers": ["gzip/1"]}
-SECRET = {"package": "gzip", "arch": ["amd64"], "context": "ppa", "env": ["API_TOKEN=hunter22"]}
+SECRET = {"package": "gzip", "arch": ["amd64"], "triggers": ["gzip/1"], "env": ["API_TOKEN=hunter22"]}
 PEOPLE = '[[rule]]\nwho = "logged-in"\nmay = ["request", "private", "variables", "force"]\n'
 
 
@@ -50,18 +50,18 @@ def test_secrets_are_used_again_by_their_owner_only_and_shown_to_nobody(
     if stored:
         path = store_run(yard, reference, exit_code=4)
         reference = str(path.run_id)
-    bodies(broker, "debci-ppa-noble-amd64")
+    bodies(broker)
     refused = problem(yard.client.post(f"/api/v1/retry/{reference}", headers=john), 422, "invalid")
     assert "it had secrets of whoever asked" in refused["detail"]
     page = yard.client.get(f"/api/v1/retry/{reference}", headers=cookie(yard, "github/john"))
     assert (page.status_code, "it had secrets" in page.text, "hunter22" in page.text) == (400, True, False)
-    assert bodies(broker, "debci-ppa-noble-amd64") == []
+    assert bodies(broker) == []
     page = yard.client.get(f"/api/v1/retry/{reference}", headers=cookie(yard, "github/jane"))
     assert (page.status_code, "API_TOKEN=***" in page.text, "hunter22" in page.text) == (200, True, False)
     again = yard.client.post(f"/api/v1/retry/{reference}", headers=jane)
     if stored:
         assert again.status_code == 202, again.text
-        (body,) = bodies(broker, "debci-ppa-noble-amd64")
+        (body,) = bodies(broker)
         assert parse_body(body).env == ("API_TOKEN=hunter22",)
     else:
         assert (again.status_code, ids(again)) == (200, [reference])
