@@ -290,11 +290,10 @@ class HookWork:
         return self._ask(again, delivery, project, who)
 
     def _refuse_moved(self, hook: Hook, delivery: Delivery, planned: Sequence[Planned]) -> None:
-        """What is fetched from a pull request is its newest commit, whichever it was that is to run again."""
+        """An older commit of a pull request is superseded, and would be cancelled at once."""
         for each in planned:
             number, ref = int(each.place.get("number") or 0), str(each.place.get("ref") or "")
-            source = str(each.wish.parameters.get("build-git") or "")
-            if ref and source.endswith(f"#{ref}") and (now := self._order.moved(hook, number, ref)):
+            if number and ref and (now := self._order.moved(hook, number, ref)):
                 reason = f"{hook.head[:10]} cannot run again: {ref} is at {now[:10]} by now"
                 raise self._refused(hook, delivery, reason)
 

@@ -148,13 +148,15 @@ def _parameters(ask: Ask, hook: Hook) -> dict[str, Any]:
     env = [*ask.parameters.get("env", ())]
     if hook.number:
         env.append(f"UPSTREAM_PULL_REQUEST={hook.number}")
-    # by it two pushes differ, though they are fetched from the same place
+    # by it two pushes differ, also if another repository is tested
     env.append(f"UPSTREAM_COMMIT={hook.head}")
     if hook.statuses_url and hook.forge == "github":
         env.append(f"GITHUB_STATUSES_URL={hook.statuses_url}")
     parameters = {**ask.parameters, "env": env}
     if not (parameters.get("build-git") or parameters.get("test-git")):
-        parameters["build-git"] = f"{hook.clone}#{hook.ref}"
+        # not its ref, which may be at another commit when a worker comes to it: the status is this one's.
+        # Any server that speaks git's protocol 2 gives a commit by its name (git 2.39 was tried)
+        parameters["build-git"] = f"{hook.clone}#{hook.head}"
     return parameters
 
 

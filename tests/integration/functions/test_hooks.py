@@ -45,7 +45,7 @@ def test_a_pull_request_is_tested(yard: Yard) -> None:
     yard.deliver(github_pull("opened"))
     ((queue, request),) = yard.sent()
     assert (queue, request.package, request.requester) == (str(QUEUE), "hello-upstream", "octocat")
-    assert request.build_git == "https://github.com/octo-org/hello.world.git#refs/pull/2/head"
+    assert request.build_git == "https://github.com/octo-org/hello.world.git#" + HEAD
     assert "UPSTREAM_PULL_REQUEST=2" in request.env
     assert yard.statuses() == {"noble/amd64": ("queued", "")}
     assert yard.audit()[0] == ("hook taken", "1 requests")
@@ -231,7 +231,7 @@ def test_pushes_only_if_the_file_says_so(yard: Yard) -> None:
     )
     yard.deliver(github_push(), "")
     ((_, request),) = yard.sent()
-    assert request.build_git == "https://github.com/octo-org/hello.world.git#refs/heads/main"
+    assert request.build_git == "https://github.com/octo-org/hello.world.git#" + HEAD
     yard.deliver(github_push(ref="refs/heads/other"), "")
     assert yard.sent() == []
     yard.deliver(github_push(), ADDRESS)

@@ -135,7 +135,7 @@ def test_a_late_close_leaves_what_was_reopened(yard: Yard) -> None:
 
 
 def test_running_an_old_commit_again(yard: Yard) -> None:
-    """What would be fetched is the newest commit; and a push that is told of late is newer all the same."""
+    """It is superseded. And a push that is told of late is newer all the same."""
     yard.deliver(github_pull("opened"))
     (first,) = yard.ids()
     yard.ended(first, Shown.FAIL)
