@@ -16,6 +16,7 @@
     │   └── RefusedAddressError  … or must not be asked
     ├── BrokerError       RabbitMQ: tried again with backoff
     │   └── NotSentError  … and the message surely is not there
+    │       └── NotTakenError  … though the broker is: it has no such queue, or that is full
     ├── StoreError        Swift: tried again with backoff
     ├── ForgeError        GitHub, GitLab, Forgejo: tried again with backoff
     └── CancelledRun      someone asked for it
@@ -82,6 +83,10 @@ class BrokerError(TestyardError):
 
 class NotSentError(BrokerError):
     """Nothing of the message reached the broker."""
+
+
+class NotTakenError(NotSentError):
+    """The broker is there, and does not take this message: it has no such queue, or that is full."""
 
 
 class ForbiddenError(TestyardError):

@@ -214,7 +214,7 @@ def _receipts(call: Call, wanted: _Wanted, ticket: Ticket | None) -> dict[str, A
         call.gate.allow(wanted.wishes, who)
         checked = call.gate.check(wanted.wishes)
         wishes = _named(checked.wishes, ticket)
-        accepted = call.door.submit(wishes, who, address=address)
+        accepted = call.door.submit(wishes, who, address=address, ticket=ticket)
     except RequestError as error:
         call.gate.note_refusal(who, address, error, wanted.wishes)
         raise wanted.placed(error) from error

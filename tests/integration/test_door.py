@@ -27,7 +27,7 @@ from testyard.index.write import apply_event
 from testyard.intake import Identity, create_intake
 from testyard.intake.audit import Action, deeds
 from testyard.intake.known import Standing
-from testyard.intake.left import LEFT, REMEMBER
+from testyard.intake.left import GIVE_UP, LEFT, PAUSE, REMEMBER
 from testyard.intake.schema import asked
 from testyard.intake.sender import BrokerSender, Message
 from testyard.intake.submit import Accepted, Door, Wish
@@ -95,6 +95,7 @@ class Place:
         with self.memory.begin() as connection:
             connection.execute(update(asked).values(created=asked.c.created - seconds))
             connection.execute(update(asked).values(sent=asked.c.sent - seconds))
+            connection.execute(update(asked).values(next_attempt=asked.c.next_attempt - seconds))
 
     def actions(self) -> Counter[Action]:
         with self.memory.connect() as connection:
@@ -277,8 +278,6 @@ def test_a_broker_that_dies(own_place: Place) -> None:
         other.submit([wish("late"), wish("later")], JANE)
     assert sorted(place.kept()) == sorted(ids(answers))
     assert place.actions() == {Action.ACCEPTED: 12, Action.REFUSED: 2}
-    assert other.send_left() == 0  # too young: whoever accepted it may still be at it
-    place.age(LEFT + 1)
     with pytest.raises(NotSentError):
         other.send_left()
     place.rabbit.start()
@@ -310,8 +309,9 @@ def test_what_another_copy_accepted_and_has_not_sent_is_sent_by_who_is_told_of_i
     with suppress(KeyboardInterrupt):
         place.door(Deaf(KeyboardInterrupt)).submit([wish()], JANE)
     (first,) = place.kept()
-    with pytest.raises(NotSentError):  # it would be told of a request that may be taken back
-        place.door(Deaf(NotSentError)).submit([wish()], JOHN)
+    # from now on nobody takes it back, so it will be sent
+    (answer,) = place.door(Deaf(NotSentError)).submit([wish()], JOHN)
+    assert (answer.standing, answer.request_id) == (Standing.QUEUED, first)
     assert place.kept() == {first: False}
     (answer,) = place.door().submit([wish()], JOHN)
     assert (answer.standing, answer.request_id) == (Standing.QUEUED, first)
@@ -322,6 +322,7 @@ def test_what_another_copy_accepted_and_has_not_sent_is_sent_by_who_is_told_of_i
 def test_what_may_have_arrived_is_accepted(place: Place) -> None:
     (answer,) = place.door(Deaf(BrokerError)).submit([wish()], JANE)
     assert answer.standing is Standing.ACCEPTED
+    assert place.door().send_left() == 0  # too young: its confirm may be on its way
     place.age(LEFT + 1)
     assert place.door().send_left() == 1
     assert place.in_queue() == [answer.request_id]
@@ -351,3 +352,110 @@ def test_what_is_old_is_forgotten_once_it_is_sent(place: Place) -> None:
     door.send_left()
     assert list(place.kept().values()) == [True]
     assert waiting(place.rabbit, str(NOBLE)) == 2
+
+
+class Meanwhile:
+    """A sender during whose sending something else happens; without an inner one it sends nothing."""
+
+    def __init__(self, happens: Callable[[], Any], inner: BrokerSender | None = None) -> None:
+        self._happens, self._inner = happens, inner
+
+    def send_all(self, messages: Sequence[Message]) -> list[BrokerError | None]:
+        found = self._inner.send_all(messages) if self._inner else [NotSentError("away") for _ in messages]
+        self._happens()
+        return found
+
+    def tell_all(self, events: Sequence[Event]) -> None:
+        if self._inner:
+            self._inner.tell_all(events)
+
+
+def test_nobody_takes_back_what_another_copy_sends(place: Place) -> None:
+    sending = threading.Event()
+    ready = threading.Event()
+
+    def other_begins() -> None:
+        place.age(LEFT + 1)
+        worker.start()
+        assert sending.wait(20)
+
+    def other_waits() -> None:
+        sending.set()
+        assert ready.wait(20)
+
+    # the other copy has sent it, and has not noted that when the first one learns that it could not
+    other = place.door(Meanwhile(other_waits, place.sender()))
+    worker = threading.Thread(target=other.send_left)
+    (answer,) = place.door(Meanwhile(other_begins)).submit([wish()], JANE)
+    ready.set()
+    worker.join(20)
+    assert answer.standing is Standing.ACCEPTED
+    assert place.in_queue() == [answer.request_id]
+    assert place.kept() == {answer.request_id: True}
+
+
+def test_nobody_takes_back_what_another_caller_was_told_of(place: Place) -> None:
+    told: list[Accepted] = []
+
+    def john_asks() -> None:
+        told.extend(place.door(Deaf(BrokerError)).submit([wish()], JOHN))
+
+    (answer,) = place.door(Meanwhile(john_asks)).submit([wish()], JANE)
+    assert [each.request_id for each in told] == [answer.request_id]
+    assert place.kept() == {answer.request_id: False}
+
+
+def test_what_was_sent_is_accepted_though_that_cannot_be_noted(place: Place) -> None:
+    def rename(old: str, new: str) -> None:
+        with place.memory.begin() as connection:
+            connection.exec_driver_sql(f"ALTER TABLE {old} RENAME TO {new}")
+
+    gone = Meanwhile(lambda: rename("intake_asked", "elsewhere"), place.sender())
+    (answer,) = place.door(gone).submit([wish()], JANE)
+    rename("elsewhere", "intake_asked")
+    assert answer.standing is Standing.ACCEPTED
+    assert place.kept() == {answer.request_id: False}
+    place.age(LEFT + 1)
+    assert place.door().send_left() == 1
+    assert place.in_queue() == [answer.request_id] * 2  # its worker finds the claim of the first
+
+
+def left_for(place: Place, queue: QueueName, count: int, *, age: float) -> list[str]:
+    """Requests that were accepted so long ago, and not sent."""
+    rows = [
+        {
+            "request_id": new_request_id(), "queue": str(queue), "package": "gzip", "fingerprint": "x",
+            "owner": JANE.owner, "body": b'gzip\n{"triggers": ["gzip/1.12-1"]}', "created": time.time() - age,
+        }
+        for _ in range(count)
+    ]  # fmt: skip
+    with place.memory.begin() as connection:
+        connection.execute(asked.insert(), rows)
+    return [str(row["request_id"]) for row in rows]
+
+
+def test_what_cannot_be_sent_stands_in_nobodys_way(place: Place) -> None:
+    left_for(place, NOWHERE, 600, age=3600)
+    (good,) = left_for(place, NOBLE, 1, age=60)
+    with pytest.raises(NotSentError, match="sparc"):
+        place.door().send_left()
+    assert place.kept()[good]
+    assert waiting(place.rabbit, str(NOBLE)) == 1
+    assert place.door().send_left() == 0  # the others are not tried again at once
+    place.age(PAUSE + 1)
+    with pytest.raises(NotSentError, match="sparc"):
+        place.door().send_left()
+
+
+def test_what_no_queue_takes_for_days_is_given_up_aloud(place: Place) -> None:
+    (old,) = left_for(place, NOWHERE, 1, age=GIVE_UP + 60)
+    (young,) = left_for(place, NOWHERE, 1, age=GIVE_UP - 60)
+    with pytest.raises(NotSentError):
+        place.door(Deaf(NotSentError)).send_left()  # as long as the broker is away nothing is
+    assert place.kept() == {old: False, young: False}
+    with pytest.raises(NotSentError, match="sparc"):
+        place.door().send_left()
+    assert place.kept() == {old: True, young: False}
+    *_, end = [event for event in place.events() if event.request_id == old]
+    assert (end.kind, end.data["reason"]) == (EventKind.CANCELLED, "its queue did not take it for 7 days")
+    assert place.actions() == {Action.REFUSED: 1}

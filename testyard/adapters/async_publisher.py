@@ -19,7 +19,7 @@ from pika.frame import Method
 from pika.spec import Basic, BasicProperties
 
 from testyard.adapters.amqp import broker_errors, connection_parameters
-from testyard.errors import BrokerError, NotSentError, TestyardError
+from testyard.errors import BrokerError, NotSentError, NotTakenError, TestyardError
 
 _PERSISTENT = 2
 
@@ -249,11 +249,11 @@ class _Line:
     def _verdict(self, item: _Waiting, *, confirmed: bool) -> TestyardError | None:
         if item.message_id in self._returned:
             self._returned.discard(item.message_id)
-            return NotSentError(
+            return NotTakenError(
                 f"broker: there is no queue {item.queue}; nothing was sent",
                 resolution="Let an operator run `testyard broker setup`.",
             )
-        return None if confirmed else NotSentError("broker: it refused the message")
+        return None if confirmed else NotTakenError("broker: it refused the message")
 
 
 def _as_broker_error(reason: BaseException | str, action: str) -> BrokerError:

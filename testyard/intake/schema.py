@@ -43,8 +43,9 @@ session = Table(
     Index("intake_session_expires", "expires"),
 )
 
-#: Requests that came through our doors. ``sent`` is null until the broker has confirmed the message:
-#: what was accepted and not sent is sent by whichever copy looks next.
+#: Requests that came through our doors. ``sent`` is null until the broker has confirmed the message, or it
+#: was given up: what was accepted and not sent is sent by whichever copy looks next. ``holder`` is who sends
+#: it at the moment, until ``next_attempt``.
 asked = Table(
     "intake_asked",
     metadata,
@@ -58,13 +59,16 @@ asked = Table(
     Column("body", LargeBinary, nullable=False),
     Column("created", Float, nullable=False),
     Column("sent", Float),
+    Column("holder", Text, nullable=False, default=""),
+    Column("next_attempt", Float, nullable=False, default=0),
     Index("intake_asked_fingerprint", "fingerprint", "created"),
     Index("intake_asked_unsent", "sent", "created"),
     Index("intake_asked_subject", "subject", "created"),
     Index("intake_asked_owner", "owner", "created"),
 )
 
-#: Answers already given, by Idempotency-Key. ``digest`` is the SHA-256 of what was asked, in hex.
+#: Answers already given, by Idempotency-Key. ``digest`` is the SHA-256 of what was asked, in hex; ``holder``
+#: is who works on it, as long as there is no answer.
 answered = Table(
     "intake_answered",
     metadata,
@@ -72,6 +76,7 @@ answered = Table(
     Column("key", Text, primary_key=True),
     Column("digest", Text, nullable=False),
     Column("answer", JSON, nullable=False),
+    Column("holder", Text, nullable=False, default=""),
     Column("created", Float, nullable=False),
     Index("intake_answered_created", "created"),
 )

@@ -15,15 +15,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, select
 
-from testyard.errors import NotSentError, RequestError
+from testyard.errors import BrokerError, NotSentError, RequestError, TestyardError
 from testyard.index import index_errors
-from testyard.intake import audit
+from testyard.intake import answers, audit
+from testyard.intake.answers import Ticket
 from testyard.intake.audit import Action, Deed
 from testyard.intake.identity import Identity
 from testyard.intake.known import Known, Standing, Wanted, chunks, known
-from testyard.intake.left import Left, mark_sent, send_left, take_back
+from testyard.intake.left import (
+    LEFT,
+    Left,
+    new_holder,
+    one_after_the_other,
+    send_left,
+    settle,
+    take_back,
+    take_over,
+)
 from testyard.intake.schema import asked
 from testyard.intake.sender import Message, Sender, accepted_event
 from testyard.queue import QueueName
@@ -32,9 +42,6 @@ from testyard.secrets import masked_parameters
 
 log = logging.getLogger(__name__)
 
-#: PostgreSQL's locks of fingerprints: the key of the first, and how many there are. A call takes some of
-#: them, and a server has room for some thousand.
-_LOCKS, _FIRST_LOCK = 64, 0x7465737479000000
 _CHUNK = 500
 
 
@@ -86,10 +93,11 @@ class _Asked:
 
 @dataclass
 class _Call:
-    """What came of one call's wishes so far."""
+    """What came of one call's wishes so far. ``holder`` is its name as a sender."""
 
     answers: list[Accepted] = field(default_factory=list)
     new: dict[str, _Asked] = field(default_factory=dict)
+    holder: str = field(default_factory=new_holder)
 
     def known_as(self, one: _Asked, found: Known) -> None:
         self.answers.append(Accepted(found.request_id, one.wish.queue, found.standing, found.path))
@@ -108,20 +116,24 @@ class Door:
     def __init__(self, memory: Engine, index: Engine, sender: Sender) -> None:
         self._memory, self._index, self._sender = memory, index, sender
 
-    def submit(self, wishes: Sequence[Wish], who: Identity, *, address: str = "") -> tuple[Accepted, ...]:
-        """Take all, or raise and take none.
+    def submit(
+        self, wishes: Sequence[Wish], who: Identity, *, address: str = "", ticket: Ticket | None = None
+    ) -> tuple[Accepted, ...]:
+        """Take all, or raise and take none; ``ticket`` must still be its holder's then.
 
-        Raises RequestError naming the field (``requests[3].triggers`` where there are several), and
-        BrokerError if the broker is away.
+        Raises RequestError naming the field (``requests[3].triggers`` where there are several), BrokerError
+        if the broker is away, and ConflictError if another call has the ticket's key.
         """
         all_asked = [_asked(wish, who, place) for wish, place in zip(wishes, _places(wishes), strict=True)]
         with index_errors(), self._index.connect() as index, self._memory.begin() as memory:
-            _one_after_the_other(memory, all_asked)
+            if ticket is not None:
+                answers.hold(memory, ticket)
+            one_after_the_other(memory, [one.wanted.print for one in all_asked])
             call = _sort_out(memory, index, all_asked, who)
-            _write_down(memory, call.new.values(), who)
+            _write_down(memory, call, who)
             pairs = zip(all_asked, call.answers, strict=True)
             audit.record_all(memory, [_deed(who, *pair, address) for pair in pairs])
-            unsent = _unsent(memory, call)
+            unsent = take_over(memory, _known_ids(call), call.holder)
         self._send(call, unsent, who, address)
         return tuple(call.answers)
 
@@ -136,16 +148,35 @@ class Door:
         """Send what is new, and what another call has accepted and not sent yet: it may still fail there."""
         messages = [*(one.message for one in call.new.values()), *(left.message for left in unsent)]
         outcomes = self._sender.send_all(messages) if messages else []
-        sent = [message for message, error in zip(messages, outcomes, strict=True) if error is None]
-        failed = [error for error in outcomes if error is not None]
-        if failed and not sent and all(isinstance(error, NotSentError) for error in failed):
-            if take_back(self._memory, tuple(call.new), who, address, failed[0]):
-                raise failed[0]
-            log.warning("another copy has sent what this one could not: %s", failed[0].brief)
-        elif failed:
-            log.warning("%d requests are accepted and will be sent later: %s", len(failed), failed[0].brief)
-        mark_sent(self._memory, [message.request_id for message in sent])
+        pairs = list(zip(messages, outcomes, strict=True))
+        sent = [message for message, error in pairs if error is None]
+        failed = [(message.request_id, error) for message, error in pairs if error is not None]
+        nothing = not sent and all(isinstance(error, NotSentError) for _, error in failed)
+        if call.new and nothing and self._taken_back(call, who, address, failed[0][1]):
+            self._settle(call, [], failed)
+            raise failed[0][1]
+        if failed:
+            log.warning(
+                "%d requests are accepted and will be sent later: %s", len(failed), failed[0][1].brief
+            )
+        self._settle(call, sent, failed)
         self._sender.tell_all([accepted_event(message) for message in sent])
+
+    def _taken_back(self, call: _Call, who: Identity, address: str, error: BrokerError) -> bool:
+        """Raises TestyardError if it is not known whether they are: whoever asks again finds out."""
+        new = {request_id: one.wanted.print for request_id, one in call.new.items()}
+        return take_back(self._memory, new, call.holder, who=who, address=address, error=error)
+
+    def _settle(
+        self, call: _Call, sent: Sequence[Message], failed: Sequence[tuple[str, BrokerError]]
+    ) -> None:
+        """Note it, as far as that is possible: what is done is done, and a second message does no harm."""
+        if not sent and not failed:
+            return
+        try:
+            settle(self._memory, call.holder, [message.request_id for message in sent], failed)
+        except TestyardError as error:
+            log.warning("what was sent is not noted, and will be sent again: %s", error.brief)
 
 
 def _places(wishes: Sequence[Wish]) -> list[str]:
@@ -191,26 +222,13 @@ def _told_before(memory: Connection, ids: Sequence[str]) -> set[str]:
     }
 
 
-def _unsent(memory: Connection, call: _Call) -> list[Left]:
-    """What this call was told of, and nobody has sent so far."""
-    ids = [answer.request_id for answer in call.answers if answer.request_id not in call.new]
-    query = select(asked.c.request_id, asked.c.queue, asked.c.body).where(asked.c.sent.is_(None))
-    return [
-        Left(*row)
-        for part in chunks(sorted({each for each in ids if each}), _CHUNK)
-        for row in memory.execute(query.where(asked.c.request_id.in_(part)))
-    ]
+def _known_ids(call: _Call) -> set[str]:
+    """What this call was told of and did not make."""
+    return {answer.request_id for answer in call.answers} - call.new.keys() - {""}
 
 
-def _one_after_the_other(memory: Connection, all_asked: Sequence[_Asked]) -> None:
-    """Of two that ask for the same at once, one waits. SQLite's writers do so anyway."""
-    if memory.dialect.name == "postgresql":
-        # the same wish told twice has one id; its fingerprint is the same too
-        for number in sorted({int(one.wanted.print[:15], 16) % _LOCKS for one in all_asked}):
-            memory.execute(select(func.pg_advisory_xact_lock(_FIRST_LOCK + number)))  # in one order
-
-
-def _write_down(memory: Connection, new: Any, who: Identity) -> None:
+def _write_down(memory: Connection, call: _Call, who: Identity) -> None:
+    now = time.time()
     rows = [
         {
             "request_id": one.id,
@@ -221,9 +239,11 @@ def _write_down(memory: Connection, new: Any, who: Identity) -> None:
             "private": int(one.request.private),
             "subject": one.wish.subject,
             "body": one.request.body(),
-            "created": time.time(),
+            "created": now,
+            "holder": call.holder,
+            "next_attempt": now + LEFT,
         }
-        for one in new
+        for one in call.new.values()
     ]
     if rows:
         memory.execute(asked.insert(), rows)
