@@ -22,8 +22,12 @@ _ENV = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*=[^\x00-\x1f\x7f]*")
 #: What autopkgtest-cloud tells a test its triggers by; migration software reads it in the result.
 _TRIGGERS = "ADT_TEST_TRIGGERS"
 _ENV_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-# no user:password@: the address stands in autopkgtest's arguments and in the public log
-_GIT = re.compile(r"(?:https?|git)://[a-zA-Z0-9._/~+%:-]+(?:#[a-zA-Z0-9._/+~][a-zA-Z0-9._/+~-]*)?")
+# no user:password@: the address stands in autopkgtest's arguments and in the public log. A host is plain:
+# git decodes 127.0.0%2e1 after whoever has checked it could not
+_GIT = re.compile(
+    r"(?:https?|git)://(?:[a-zA-Z0-9._-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?(?:/[a-zA-Z0-9._/~+%:-]*)?"
+    r"(?:#[a-zA-Z0-9._/+~][a-zA-Z0-9._/+~-]*)?"
+)
 _TEST = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9.+_-]*")
 _SWIFT_USER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._@-]*")
 _MAX_ITEMS = 1000

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import socket
 import ssl
 import time
@@ -38,6 +39,8 @@ MOST_REDIRECTIONS = 3
 LONGEST_PAUSE = 3600.0
 #: Addresses of one name that are tried.
 _MOST_TARGETS = 4
+
+_HOST = re.compile(r"[a-z0-9._-]+")
 
 # Written out, not taken from Python: its `is_global` differs between 3.11 and 3.13
 _INSIDE_4 = tuple(
@@ -211,6 +214,8 @@ class Outside:
             raise RefusedAddressError("an address with credentials in it is not asked")
         if not url.isascii() or any(ord(letter) <= 32 or letter in "\\\x7f" for letter in url):
             raise RefusedAddressError(f"{_shown(url)}: holds a letter that no address has")
+        if not _plain(parts):
+            raise RefusedAddressError(f"{_shown(url)}: its host is no plain name or address")
         if port == 0:
             raise RefusedAddressError(f"{_shown(url)}: no port")
         if self.hosts and not _named(parts.hostname, self.hosts):
@@ -265,6 +270,17 @@ def _networks(names: Collection[str]) -> list[IPv4Network | IPv6Network]:
 def _named(host: str, names: Collection[str]) -> bool:
     host = host.rstrip(".").lower()
     return any(fnmatchcase(host, name.lower()) for name in names)
+
+
+def _plain(parts: SplitResult) -> bool:
+    """False for a host that another program may read as another one: git decodes 127.0.0%2e1."""
+    host = str(parts.hostname)
+    if "[" in parts.netloc:
+        try:
+            return "%" not in host and bool(IPv6Address(host))
+        except ValueError:
+            return False
+    return _HOST.fullmatch(host) is not None
 
 
 def _host(parts: SplitResult) -> str:
