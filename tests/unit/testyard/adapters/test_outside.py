@@ -152,6 +152,7 @@ def test_nothing_inside_is_asked(url: str) -> None:
         "http://user:password@example.org/", "http://user@example.org/", "http://example.org:0/",
         "http://example.org:99999/", "http://exa mple.org/", "http://example.org/\r\nX: y", "http://exämple.org/",
         "http://example.org\\@127.0.0.1/", "http://[::1/", "javascript:alert(1)", "http://example.org/\x00",
+        "http://127.0.0%2e1/", "http://localhos%74/", "http://example.org%2f@x/", "http://[::1%25lo]/",
     ],
 )  # fmt: skip
 def test_what_is_no_address_of_ours(url: str) -> None:
