@@ -33,7 +33,7 @@ class Order:
         )
         try:
             for each in found:
-                self._hands.gate.may_cancel(who, each.owner, each.package)
+                self._hands.gate.may_cancel(who, each.owner, each.package, str(each.queue))
         except ForbiddenError as error:
             raise RefusedError(error.brief, who) from error
         self._end_these(found, reason, who, delivery)

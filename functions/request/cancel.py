@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -10,7 +12,7 @@ from starlette.responses import Response
 
 from functions.request.calls import Call, answer
 from testyard import fields
-from testyard.errors import ConflictError, MissingError, RequestError
+from testyard.errors import ConflictError, MissingError, RequestError, TestyardError
 from testyard.event import PRIVATE_PACKAGE, Event, EventKind
 from testyard.index import RequestState, index_errors
 from testyard.index.read import find_request
@@ -19,6 +21,8 @@ from testyard.intake.audit import Action
 from testyard.intake.ending import order_end
 from testyard.intake.schema import asked
 from testyard.openapi.models import Cancelling
+
+log = logging.getLogger(__name__)
 
 _UNDER_WAY = (RequestState.QUEUED, RequestState.RUNNING)
 
@@ -31,6 +35,7 @@ class _Found:
     package: str
     state: RequestState
     owner: str = ""
+    private: bool = False
 
 
 def cancel(call: Call) -> Response:
@@ -38,7 +43,7 @@ def cancel(call: Call) -> Response:
     request_id = _request_id(call)
     found = _find(call, request_id)
     call.gate.admit(call.who, call.address)
-    call.gate.may_cancel(call.who, found.owner, found.package)
+    call.gate.may_cancel(call.who, found.owner, found.package, found.queue)
     if found.state not in _UNDER_WAY:
         raise ConflictError(f"The request has ended ({found.state}): nothing is left to cancel.")
     reason = _reason(call)
@@ -46,14 +51,26 @@ def cancel(call: Call) -> Response:
         request_id = order_end(call.store, index, request_id, found.queue, reason)
     if found.state is RequestState.QUEUED:
         # whoever watches need not wait until a worker meets it
-        event = Event(EventKind.CANCELLED, request_id, found.queue, "", data={"reason": reason})
+        # whose words may say what is private
+        told_all = "by who may" if found.private else reason
+        event = Event(EventKind.CANCELLED, request_id, found.queue, "", data={"reason": told_all})
         call.sender.tell_all([event])
-    with index_errors(), call.memory.begin() as memory:
-        audit.record(
-            memory, Action.CANCELLED, call.who, address=call.address, request_id=request_id, reason=reason
-        )
+    _record(call, request_id, {} if found.private else {"reason": reason})
     told = Cancelling(id=request_id, state=found.state.value, reason=reason)
     return answer(told.model_dump(mode="json"), 202)
+
+
+def _record(call: Call, request_id: str, details: Mapping[str, str]) -> None:
+    """In the audit log, as far as that is possible: it is cancelled already."""
+    try:
+        with index_errors(), call.memory.begin() as memory:
+            audit.record(
+                memory, Action.CANCELLED, call.who, address=call.address, request_id=request_id, **details
+            )
+    except TestyardError as error:
+        log.error(
+            "%s cancelled %s, which is not in the audit log: %s", call.who.owner, request_id, error.brief
+        )
 
 
 def _find(call: Call, request_id: str) -> _Found:
@@ -66,10 +83,11 @@ def _find(call: Call, request_id: str) -> _Found:
     state = row.state if row else RequestState.QUEUED
     if ours is None:
         assert row is not None
-        return _Found(row.queue, row.package, state)
+        return _Found(row.queue, row.package, state, private=row.package == PRIVATE_PACKAGE)
     # a refusal names the package: not that of somebody else's private request
     hidden = ours.private and ours.owner != call.who.owner
-    return _Found(ours.queue, PRIVATE_PACKAGE if hidden else ours.package, state, ours.owner)
+    package = PRIVATE_PACKAGE if hidden else ours.package
+    return _Found(ours.queue, package, state, ours.owner, private=bool(ours.private))
 
 
 def _request_id(call: Call) -> str:

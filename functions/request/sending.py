@@ -16,7 +16,7 @@ from testyard.errors import ForbiddenError, RequestError
 from testyard.index import index_errors
 from testyard.intake import audit
 from testyard.intake.audit import Action
-from testyard.intake.gate import Gate
+from testyard.intake.gate import Gate, is_private
 from testyard.intake.known import Standing
 from testyard.intake.policy import Right
 from testyard.intake.submit import Accepted, Door, Wish
@@ -87,7 +87,8 @@ def ready(visit: Visit, wanted: Wanted, *, triggers: bool) -> Ready:
 def looked_through(visit: Visit, wanted: Wanted, make: Callable[[], tuple[Wish, ...]]) -> Ready:
     """The same for wishes that are made in another way."""
     who, gate = visit.caller.who, _gate(visit)
-    with _refusals(visit, wanted):
+    wishes: tuple[Wish, ...] = ()
+    with _refusals(visit, wanted, lambda: wishes):
         gate.admit(who, visit.address)
         try:
             wishes = make()
@@ -110,14 +111,14 @@ def send(visit: Visit, wanted: Wanted, asked: Ready) -> Outcome:
 
 
 @contextmanager
-def _refusals(visit: Visit, wanted: Wanted) -> Iterator[None]:
+def _refusals(visit: Visit, wanted: Wanted, made: Callable[[], Sequence[Wish]]) -> Iterator[None]:
     """Whoever is known and refused is noted in the audit log."""
     try:
         yield
     except (RequestError, ForbiddenError) as error:
         who = visit.caller.who
         if who.owner:
-            private = bool(wanted.readable_by)
+            private = bool(wanted.readable_by) or any(is_private(wish) for wish in made())
             details = {} if private else {"package": wanted.package[:200], "reason": error.brief[:500]}
             with index_errors(), memory_of(visit.request).begin() as memory:
                 audit.record_refusal(memory, Action.REFUSED, who, address=visit.address, **details)

@@ -20,6 +20,7 @@ from tests.api import SITE, Api, api
 from tests.conftest import NewIndex
 from tests.integration.brokers import NOBLE, channel_to
 from tests.servers import Rabbit, Swift
+from testyard.adapters.amqp import STATUS_QUEUE
 from testyard.adapters.swift import SwiftStore
 from testyard.arrival import Arrival
 from testyard.cancel import cancelled
@@ -338,6 +339,23 @@ def test_cancel_what_came_by_amqp_without_an_id(yard: Api, bot: dict[str, str]) 
     with yard.memory.connect() as connection:
         told = {deed.request_id for _, deed in deeds(connection, action=Action.CANCELLED)}
     assert told == {shown[0], real}
+
+
+def test_why_a_private_one_is_cancelled_is_for_its_reader_only(yard: Api, broker: Rabbit) -> None:
+    jane = yard.token("github/jane")
+    request_id = ids(ask(yard, jane, {**ASK, "package": "hush", "readable-by": ["jane"]}))[0]
+    with channel_to(broker.url) as channel:
+        channel.queue_purge(STATUS_QUEUE)
+    done = yard.client.delete(f"/api/v1/requests/{request_id}?reason=embargo+broken", headers=jane)
+    assert done.json()["reason"] == "embargo broken"
+    with channel_to(broker.url) as channel:
+        told = channel.basic_get(STATUS_QUEUE, auto_ack=True)[2]
+    assert told is not None
+    assert request_id in told.decode()
+    assert "embargo" not in told.decode()
+    with yard.memory.connect() as connection:
+        ((_, line),) = deeds(connection, action=Action.CANCELLED)
+    assert (line.request_id, line.details) == (request_id, {})
 
 
 def test_ask_again(yard: Api, bot: dict[str, str], broker: Rabbit) -> None:

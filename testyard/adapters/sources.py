@@ -22,7 +22,8 @@ from testyard.errors import OutsideError
 _MOST_RELEASE = 16 * 1024 * 1024
 _MOST_PACKED = 128 * 1024 * 1024
 _MOST_PLAIN = 1024 * 1024 * 1024
-_PACKED_SECONDS = 120.0
+#: Seconds for an index of them, and for one file: a caller waits for it, and tries again a minute later.
+_RELEASE_SECONDS, _PACKED_SECONDS = 20.0, 60.0
 _PIECE = 1 << 16
 _HASH_LINE = re.compile(r" ([0-9a-fA-F]{64}) +([0-9]+) +(\S+)")
 
@@ -99,9 +100,8 @@ def _get(suite: Suite, path: str, seen: Seen, most_bytes: int) -> Answer:
     elif seen.modified:
         headers["If-Modified-Since"] = seen.modified
     url = f"{suite.place}/{path}"
-    answer = ask(
-        url, headers=headers, login=suite.login, packed=True, seconds=_PACKED_SECONDS, most_bytes=most_bytes
-    )
+    seconds = _RELEASE_SECONDS if most_bytes == _MOST_RELEASE else _PACKED_SECONDS
+    answer = ask(url, headers=headers, login=suite.login, packed=True, seconds=seconds, most_bytes=most_bytes)
     if answer.status in (401, 403) and suite.login:
         raise DeniedError(f"{url}: status {answer.status}")
     if answer.status not in (200, 304, 404, 410):

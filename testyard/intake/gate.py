@@ -16,6 +16,7 @@ from testyard.adapters.names import RememberedNames
 from testyard.adapters.outside import Outside, resolve
 from testyard.errors import (
     ForbiddenError,
+    LimitError,
     OutsideError,
     RefusedAddressError,
     RequestError,
@@ -33,7 +34,7 @@ from testyard.intake.published import Published
 from testyard.intake.rates import buckets_of, forget_full, take
 from testyard.intake.submit import Wish
 from testyard.packagelists import PackageList, PackageLists
-from testyard.queue import URGENT
+from testyard.queue import URGENT, QueueName
 from testyard.request import MIGRATION_REFERENCE, TestRequest, make_request
 from testyard.settings import Intake, Settings
 
@@ -63,7 +64,7 @@ class Gate:
     memory: Engine
     policy: Callable[[], Policy]
     outside: Outside
-    knowledge: Knowledge
+    knowledge: LaunchpadKnowledge
     published: Published
 
     @classmethod
@@ -77,8 +78,15 @@ class Gate:
 
     def admit(self, who: Identity, address: str, cost: int = 1) -> None:
         """Count ``cost`` requests of somebody. Raises LimitError if that is too much now."""
-        if self.may(who, Right.UNLIMITED):
+        if self._may(who, Right.UNLIMITED, _Nothing()):
             return
+        try:
+            self._take(who, address, cost)
+        except LimitError:  # only then is it worth to ask others
+            if not self.may(who, Right.UNLIMITED):
+                raise
+
+    def _take(self, who: Identity, address: str, cost: int) -> None:
         rates = self.settings.intake.rates
         with index_errors(), self.memory.begin() as memory:
             take(memory, buckets_of(rates, who.owner, address), cost)
@@ -87,8 +95,11 @@ class Gate:
 
     def may(self, who: Identity, right: Right) -> bool:
         """True if they have a right that is about no package in particular, or about all."""
+        return self._may(who, right, self.knowledge.for_a_call())
+
+    def _may(self, who: Identity, right: Right, knowledge: Knowledge) -> bool:
         try:
-            self.policy().check(who, Question(right), self.knowledge)
+            self.policy().check(who, Question(right), knowledge)
         except TestyardError:  # what cannot be found out now gives no right
             return False
         return True
@@ -96,7 +107,7 @@ class Gate:
     def may_some(self, who: Identity, right: Right) -> bool:
         """True if there is perhaps a package, context or release with which they may."""
         try:
-            self.policy().check(who, Question(right, anything=True), self.knowledge)
+            self.policy().check(who, Question(right, anything=True), self.knowledge.for_a_call())
         except ForbiddenError:
             return False
         except TestyardError:  # who knows; they are told when they ask for something
@@ -109,7 +120,7 @@ class Gate:
         """Write into the audit log what was refused; of what is private only that something was."""
         if isinstance(error, ForbiddenError) and error.login:  # they may come back and be known
             return
-        private = any(wish.parameters.get(key) for wish in wishes for key in ("swiftuser", "readable-by"))
+        private = any(is_private(wish) for wish in wishes)
         details: dict[str, str] = {}
         if not private:
             packages = " ".join(dict.fromkeys(wish.package for wish in wishes))
@@ -119,18 +130,19 @@ class Gate:
 
     def allow(self, wishes: Sequence[Wish], who: Identity) -> None:
         """Raises ForbiddenError if they may not ask for one of these, RequestError for one that is none."""
-        policy = self.policy()
+        policy, knowledge = self.policy(), self.knowledge.for_a_call()
         questions = [one for _, wish, request in _requests(wishes) for one in _questions(wish, request)]
         for question in dict.fromkeys(questions):
-            policy.check(who, question, self.knowledge)
+            policy.check(who, question, knowledge)
 
-    def may_cancel(self, who: Identity, owner: str, package: str) -> None:
+    def may_cancel(self, who: Identity, owner: str, package: str, queue: str) -> None:
         """Raises ForbiddenError if they may not cancel ``owner``'s request, or one that is nobody's."""
-        question = Question(Right.CANCEL, package)
+        place = QueueName.parse(queue)
+        question = Question(Right.CANCEL, package, place.context, place.release)
         if who.owner and who.owner == owner:
             check_scope(who, question)
         else:
-            self.policy().check(who, question, self.knowledge)
+            self.policy().check(who, question, self.knowledge.for_a_call())
 
     def check(self, wishes: Sequence[Wish]) -> Checked:
         """Raises RequestError naming the field (``requests[3].triggers`` where there are several).
@@ -188,6 +200,23 @@ class Gate:
         except OutsideError as error:
             # whoever runs the test may know the name though this machine does not
             log.info("%s: not checked: %s", name, error.brief)
+
+
+def is_private(wish: Wish) -> bool:
+    """True if nothing of it may be told; also of one that makes no sense."""
+    return any(wish.parameters.get(key) for key in ("swiftuser", "readable-by"))
+
+
+class _Nothing:
+    """Knows nothing of anybody that would have to be asked for."""
+
+    def uploads(self, who: Identity, question: Question) -> bool:
+        """Raises OutsideError."""
+        raise OutsideError("not asked")
+
+    def member(self, who: Identity, group: str) -> bool:
+        """Raises OutsideError."""
+        raise OutsideError("not asked")
 
 
 def _policy(intake: Intake) -> Callable[[], Policy]:

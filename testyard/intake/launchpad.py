@@ -2,16 +2,18 @@
 """What Launchpad knows of people: who may upload what, and who is in which team.
 
 Answers are kept in ``intake_fact``: yes for 3 h, no for 5 min. If Launchpad does not answer, a yes that is
-not older than a day still counts; what is not known then is told as such, and is no right.
+not older than a day still counts; what is not known then is told as such, and is no right. It is then left
+alone for half a minute, so that nobody's calls wait for it one after the other.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -34,7 +36,12 @@ YES_SECONDS = 3 * 3600.0
 NO_SECONDS = 300.0
 #: Seconds for which a yes counts while nobody can be asked.
 STALE_SECONDS = 86400.0
-_SECONDS = 30.0
+#: Seconds for one answer, for all that is looked up for one call, and for which it is not asked again after
+#: it did not answer at all, or did not answer this question.
+_SECONDS = 10.0
+_CALL_SECONDS = 20.0
+_AWAY_SECONDS = 30.0
+_AWAY = "launchpad/away"
 #: Teams of one person that are looked through, a page of 300 at a time. The most are in less than 100.
 _PAGE, _MOST_PAGES = 300, 10
 _NAME = re.compile(r"[a-z0-9][a-z0-9.+-]*")
@@ -50,6 +57,11 @@ class LaunchpadKnowledge:
     memory: Engine
     asks: Callable[..., Answer] = field(default=ask, repr=False)
     clock: Callable[[], float] = field(default=time.time, repr=False)
+    until: float = math.inf
+
+    def for_a_call(self) -> LaunchpadKnowledge:
+        """The same, for as long as one call may keep its thread waiting."""
+        return replace(self, until=self.clock() + _CALL_SECONDS)
 
     def uploads(self, who: Identity, question: Question) -> bool:
         """True if they may upload the package or a trigger to the release's proposed pocket."""
@@ -88,29 +100,40 @@ class LaunchpadKnowledge:
     def _fact(self, what: str, find: Callable[[], bool]) -> bool:
         key, now = f"launchpad/{what}", self.clock()
         with index_errors(), self.memory.connect() as memory:
-            row = memory.execute(select(fact.c.value).where(fact.c.key == key, fact.c.expires > now)).first()
-        kept: dict[str, Any] = row.value if row else {}
-        if kept and now < kept["fresh"]:
+            query = select(fact.c.key, fact.c.value).where(fact.c.key.in_((key, _AWAY)), fact.c.expires > now)
+            rows: dict[str, dict[str, Any]] = {row.key: row.value for row in memory.execute(query)}
+        kept = rows.get(key, {})
+        if now < kept.get("fresh", 0):
             return bool(kept["yes"])
-        try:
-            yes = find()
-        except OutsideError as error:
-            log.warning("%s", error.brief)
-            if kept and kept["yes"]:
-                return True
-            raise OutsideError(
-                "Launchpad does not answer, so it is not known whether this is allowed",
-                resolution="Try again in some minutes.",
-            ) from error
-        self._keep(key, yes, now)
-        return yes
+        if _AWAY not in rows and now >= kept.get("failed", 0):
+            try:
+                yes = find()
+            except OutsideError as error:
+                log.warning("%s", error.brief)
+                self._keep_failure(key, kept, now)
+            else:
+                lasts = YES_SECONDS if yes else NO_SECONDS
+                self._keep(key, {"yes": yes, "fresh": now + lasts}, STALE_SECONDS if yes else NO_SECONDS)
+                return yes
+        if kept.get("yes"):
+            return True
+        raise OutsideError(
+            "Launchpad does not answer, so it is not known whether this is allowed",
+            resolution="Try again in some minutes.",
+        )
 
-    def _keep(self, key: str, yes: bool, now: float) -> None:
-        lasts = YES_SECONDS if yes else NO_SECONDS
-        values = {
-            "value": {"yes": yes, "fresh": now + lasts},
-            "expires": now + (STALE_SECONDS if yes else NO_SECONDS),
-        }
+    def _keep_failure(self, key: str, kept: dict[str, Any], now: float) -> None:
+        """That this question was not answered; a yes stays as old as it is."""
+        if kept.get("yes"):
+            value, lasts = kept, kept["fresh"] - YES_SECONDS + STALE_SECONDS - now
+        else:
+            value, lasts = {"yes": False}, _AWAY_SECONDS
+        if self.clock() < self.until:  # else it was not asked for long enough to tell
+            self._keep(key, {**value, "failed": self.clock() + _AWAY_SECONDS}, lasts)
+
+    def _keep(self, key: str, value: dict[str, Any], lasts: float) -> None:
+        now = self.clock()
+        values = {"value": value, "expires": now + lasts}
         with index_errors(), self.memory.begin() as memory:
             query = insert_for(memory.dialect)(fact).values(key=key, **values)
             memory.execute(query.on_conflict_do_update(index_elements=[fact.c.key], set_=values))
@@ -164,7 +187,15 @@ class LaunchpadKnowledge:
 
     def _ask(self, path: str, query: dict[str, str]) -> Answer:
         url = f"{self.settings.url.rstrip('/')}/{path}?{urlencode(query)}"
-        return self.asks(url, headers={"Accept": "application/json"}, seconds=_SECONDS)
+        seconds = min(_SECONDS, self.until - self.clock())
+        if seconds <= 0:
+            raise OutsideError(f"{self.settings.url}: a call asks it for {_CALL_SECONDS:g} s at most")
+        try:
+            return self.asks(url, headers={"Accept": "application/json"}, seconds=seconds)
+        except OutsideError:
+            if seconds == _SECONDS:  # with less it may only have been slow
+                self._keep(_AWAY, {}, _AWAY_SECONDS)
+            raise
 
 
 def _allowed(answer: Answer) -> bool:

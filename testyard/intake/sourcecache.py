@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from testyard.adapters.sources import Seen, Suite, read_release, read_sources
 from testyard.errors import OutsideError
@@ -39,6 +40,8 @@ CREATE TABLE IF NOT EXISTS about (
 ) WITHOUT ROWID;
 """
 _BUSY_SECONDS = 60
+#: Seconds to wait for whoever reads an archive for the first time; then it is noted as not looked up.
+_WAIT_SECONDS = 20.0
 #: Seconds after which a suite that nobody asked for is forgotten.
 _KEEP = 7 * 86400.0
 
@@ -202,9 +205,17 @@ class SourceCache:
         """True if nobody else asks for this suite; the kernel ends the lock with whoever holds it."""
         name = hashlib.sha256(suite.place.encode()).hexdigest()[:32]
         with (self._folder / f"{name}.lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
+            yield _locked(lock, _WAIT_SECONDS if wait else 0)
+
+
+def _locked(lock: TextIO, seconds: float) -> bool:
+    give_up = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= give_up:
+                return False
+            time.sleep(0.05)
+        else:
+            return True

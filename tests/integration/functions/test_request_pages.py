@@ -13,7 +13,9 @@ from tests.integration.functions.desk import Desk, cgi, form_token
 from tests.servers import Rabbit
 from testyard.intake import Scope, audit, tokens
 from testyard.intake.audit import Action
+from testyard.intake.schema import asked
 from testyard.queue import QueueName
+from testyard.request import new_request_id
 
 NOBLE = QueueName("ubuntu", "noble", "amd64")
 
@@ -125,6 +127,23 @@ def test_refusals_are_in_the_audit_log(desk: Desk) -> None:
         lines = [deed for _, deed in audit.deeds(memory, owner="github/refused")]
     assert [line.action for line in lines] == [Action.REFUSED]
     assert lines[0].details["reason"] == "release nosuch not found"
+
+
+def test_refusals_of_what_only_an_account_may_read_say_nothing(desk: Desk) -> None:
+    body = b'hush\n{"triggers": ["hush/1"], "swiftuser": "whisperer"}'
+    row = {
+        "request_id": new_request_id(), "queue": "debci-noble-amd64", "package": "hush", "fingerprint": "x",
+        "owner": "github/secretive", "private": 1, "body": body, "created": 1.0, "sent": 1.0,
+    }  # fmt: skip
+    with desk.memory.begin() as memory:
+        memory.execute(asked.insert().values(**row))
+    with desk.visitor() as script:
+        headers = desk.token("github/secretive", Scope.REQUEST, Scope.READ_PRIVATE)
+        refused = script.get(f"/api/v1/retry/{row['request_id']}", headers=headers)
+    assert refused.status_code == 403
+    with desk.memory.connect() as memory:
+        ((_, line),) = audit.deeds(memory, owner="github/secretive", action=Action.REFUSED)
+    assert line.details == {}
 
 
 def test_what_waits_already_is_not_sent_twice(desk: Desk) -> None:

@@ -16,16 +16,20 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import Engine, select
 
-from testyard.admission import Launchpad
-from testyard.errors import OutsideError
+from testyard.adapters.outside import Answer
+from testyard.admission import Launchpad, Rates
+from testyard.errors import LimitError, OutsideError
 from testyard.index.engine import index_engine
-from testyard.intake import Identity, create_intake
+from testyard.intake import Identity, create_intake, intake_engine
+from testyard.intake.gate import Gate
 from testyard.intake.launchpad import NO_SECONDS, STALE_SECONDS, YES_SECONDS, LaunchpadKnowledge
 from testyard.intake.policy import Question, Right
 from testyard.intake.policyfile import parse_policy
 from testyard.intake.schema import fact
+from testyard.settings import Database, Intake, Settings
 
 JANE = Identity("launchpad/jane", "jane")
 EVE = Identity("launchpad/eve", "eve")
@@ -220,3 +224,79 @@ def test_ubuntus_rules(knowledge: LaunchpadKnowledge, service: Service) -> None:
     service.teams["eve"] = ["autopkgtest-requestors"]
     policy.check(JANE, uploads("gzip"), knowledge)
     policy.check(EVE, uploads("gzip"), knowledge)
+
+
+def test_while_it_is_away_it_is_asked_once_in_half_a_minute(
+    service: Service, memory: Engine, clock: Clock
+) -> None:
+    asked: list[str] = []
+
+    def silent(url: str, **_: object) -> Answer:
+        asked.append(url)
+        raise OutsideError("took longer than 10 s")
+
+    knowledge = LaunchpadKnowledge(Launchpad(url=service.url), memory, asks=silent, clock=clock)
+    for who in (JANE, EVE):
+        for package in ("gzip", "hello"):
+            with pytest.raises(OutsideError, match="Launchpad does not answer"):
+                knowledge.uploads(who, uploads(package))
+        with pytest.raises(OutsideError, match="Launchpad does not answer"):
+            knowledge.member(who, "launchpad/core")
+    assert len(asked) == 1
+    clock.now += 31
+    knowledge = LaunchpadKnowledge(Launchpad(url=service.url), memory, clock=clock)
+    assert knowledge.uploads(JANE, uploads("gzip"))
+
+
+def test_a_question_that_it_fails_at_hinders_no_other(
+    knowledge: LaunchpadKnowledge, service: Service, clock: Clock
+) -> None:
+    service.status = 503
+    for _ in range(3):
+        with pytest.raises(OutsideError):
+            knowledge.uploads(JANE, uploads("hello"))
+    assert len(service.asked) == 1
+    service.status = 0
+    assert knowledge.uploads(JANE, uploads("gzip"))
+    clock.now += 31
+    assert not knowledge.uploads(JANE, uploads("hello"))
+
+
+def test_one_call_looks_things_up_for_20_seconds(service: Service, memory: Engine, clock: Clock) -> None:
+    given: list[float] = []
+
+    def slow(url: str, *, seconds: float, **_: object) -> Answer:
+        given.append(seconds)
+        clock.now += 7
+        return Answer(200, {}, b'{"entries": []}', url)
+
+    knowledge = LaunchpadKnowledge(Launchpad(url=service.url), memory, asks=slow, clock=clock).for_a_call()
+    with pytest.raises(OutsideError, match="not known whether this is allowed"):
+        knowledge.uploads(JANE, uploads("a1", "b2", "c3", "d4", "e5"))
+    assert given == [10, 10, 6]
+    assert not knowledge.for_a_call().uploads(JANE, uploads("d4"))  # the next call goes on
+
+
+def test_who_is_within_the_limits_is_asked_nowhere_about(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "policy.toml").write_text(
+        '[[rule]]\nwho = "@launchpad/core"\nmay = ["request", "unlimited"]\n'
+    )
+    settings = Settings(
+        database=Database(url=SecretStr(f"sqlite:///{tmp_path}/intake.db")),
+        intake=Intake(
+            policy=tmp_path / "policy.toml",
+            launchpad=Launchpad(url=service.url),
+            rates=Rates(identity_burst=2),
+        ),
+    )
+    memory = intake_engine(settings)
+    create_intake(memory)
+    gate = Gate.of(settings, memory)
+    service.teams["jane"] = ["core"]
+    for who in (JANE, EVE):
+        gate.admit(who, "", cost=2)
+    assert service.asked == []
+    gate.admit(JANE, "")  # core's members may
+    with pytest.raises(LimitError):
+        gate.admit(EVE, "")
+    memory.dispose()

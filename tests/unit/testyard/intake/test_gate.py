@@ -24,6 +24,7 @@ from testyard.settings import Database, Intake, Settings, Topology
 OPERATOR = Identity("operator/root", "root")
 BOT = Identity("launchpad/britney", "britney", scopes=frozenset({Scope.REQUEST}), token="0123")
 JANE = Identity("github/jane", "jane")
+NOBLE = "debci-noble-amd64"
 
 
 def wish(
@@ -104,7 +105,7 @@ def test_a_token_is_for_its_scopes_only(gate: Gate) -> None:
         gate.allow([wish()], reader)
     assert "scope request" in refused.value.resolution
     with pytest.raises(ForbiddenError, match="this token is not to cancel"):
-        gate.may_cancel(BOT, BOT.owner, "gzip")
+        gate.may_cancel(BOT, BOT.owner, "gzip", NOBLE)
     assert not gate.may(reader, Right.ADMIN)
     assert gate.may(OPERATOR, Right.ADMIN)
 
@@ -124,13 +125,13 @@ def test_variables_are_a_right_where_results_decide_about_migration(
 
 
 def test_own_requests_may_be_cancelled_and_others_not(gate: Gate) -> None:
-    gate.may_cancel(JANE, "github/jane", "gzip")
-    gate.may_cancel(OPERATOR, "github/jane", "gzip")
+    gate.may_cancel(JANE, "github/jane", "gzip", NOBLE)
+    gate.may_cancel(OPERATOR, "github/jane", "gzip", NOBLE)
     for owner in ("github/joe", ""):
         with pytest.raises(ForbiddenError, match="cancel others' tests of gzip"):
-            gate.may_cancel(JANE, owner, "gzip")
+            gate.may_cancel(JANE, owner, "gzip", NOBLE)
         with pytest.raises(ForbiddenError):
-            gate.may_cancel(ANONYMOUS, owner, "gzip")
+            gate.may_cancel(ANONYMOUS, owner, "gzip", NOBLE)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +179,7 @@ def test_rights_from_a_file(settings: Settings, memory: Engine, tmp_path: Path) 
         '[[rule]]\nwho = "github/jane"\nmay = ["request", "cancel", "unlimited"]\n',
     )
     gate.allow([wish(triggers=["glibc/1"])], JANE)
-    gate.may_cancel(JANE, "github/joe", "gzip")
+    gate.may_cancel(JANE, "github/joe", "gzip", NOBLE)
     gate.admit(JANE, "192.0.2.1", cost=10_000)
     gate.admit(JANE, "192.0.2.1")
     for taken, words in (
@@ -191,6 +192,18 @@ def test_rights_from_a_file(settings: Settings, memory: Engine, tmp_path: Path) 
         with pytest.raises(ForbiddenError, match=words):
             gate.allow([wish(), taken], JANE)
     gate.allow([wish(env=["A=1"], queue="debci-ppa-noble-amd64", ppas=["a/b"])], JANE)
+
+
+def test_whose_cancelling_ends_where_their_context_and_release_do(
+    settings: Settings, memory: Engine, tmp_path: Path
+) -> None:
+    text = '[[rule]]\nwho = "*"\nmay_not = "cancel"\ncontexts = "ubuntu"\nreleases = "noble"\n'
+    gate = with_policy(settings, memory, tmp_path, text + '[[rule]]\nwho = "*"\nmay = "cancel"\n')
+    for queue in ("debci-focal-amd64", "debci-ppa-noble-amd64"):
+        gate.may_cancel(JANE, "github/joe", "gzip", queue)
+    with pytest.raises(ForbiddenError, match="cancel others' tests of gzip in ubuntu of noble"):
+        gate.may_cancel(JANE, "github/joe", "gzip", NOBLE)
+    gate.may_cancel(JANE, "github/jane", "gzip", NOBLE)
 
 
 @pytest.mark.parametrize("key", ["build_git", "test_git"])
