@@ -50,8 +50,7 @@ def cancel(call: Call) -> Response:
     with index_errors(), call.index.connect() as index:
         request_id = order_end(call.store, index, request_id, found.queue, reason)
     if found.state is RequestState.QUEUED:
-        # whoever watches need not wait until a worker meets it
-        # whose words may say what is private
+        # whoever watches need not wait until a worker meets it; why, may say what is private
         told_all = "by who may" if found.private else reason
         event = Event(EventKind.CANCELLED, request_id, found.queue, "", data={"reason": told_all})
         call.sender.tell_all([event])

@@ -20,6 +20,8 @@ from testyard.secrets import masked_parameters
 
 #: Messages under way at a time.
 _AT_ONCE = 500
+#: Seconds; half of the heartbeats' interval that is asked for.
+IDLE = 30.0
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,13 @@ class BrokerSender:
     """Sends for any number of threads, many messages at a time, over one connection.
 
     A loop of its own, in a thread, waits for the confirms and answers the broker's heartbeats.
-    ``queues`` are declared with each new connection.
+    ``queues`` are declared with each new connection. After ``idle`` seconds without a message it connects
+    anew: a process that is frozen between two calls has missed the broker's heartbeats.
     """
 
-    def __init__(self, url: str, queues: Sequence[QueueName] = ()) -> None:
-        self._publisher = AsyncPublisher(url, queues=[str(queue) for queue in queues], most=4 * _AT_ONCE)
+    def __init__(self, url: str, queues: Sequence[QueueName] = (), *, idle: float = IDLE) -> None:
+        names = [str(queue) for queue in queues]
+        self._publisher = AsyncPublisher(url, queues=names, most=4 * _AT_ONCE, idle=idle)
         self._places = asyncio.Semaphore(_AT_ONCE)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="sender", daemon=True)
