@@ -332,7 +332,7 @@ def test_one_queue_that_is_not_there_stops_no_other(place: Place) -> None:
     place.door().submit([wish(queue=NOWHERE), wish()], JANE)
     assert sorted(place.kept().values()) == [False, True]
     place.door(Deaf(BrokerError)).submit([wish("bzip2")], JANE)
-    place.age(LEFT + 1)
+    place.age(PAUSE + 1)
     with pytest.raises(NotSentError, match="sparc"):
         place.door().send_left()
     assert sorted(place.kept().values()) == [False, True, True]
