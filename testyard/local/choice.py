@@ -11,10 +11,16 @@ from pydantic import BaseModel, ValidationError
 
 from testyard.errors import SettingsError
 from testyard.local.toml import Sections, Value
-from testyard.settings import Index, Topology, Worker, setting_problem
+from testyard.settings import Index, Intake, Notify, Topology, Worker, setting_problem
 
 #: The rest (broker, store, database, site) is made for each instance.
-_SECTIONS: Mapping[str, type[BaseModel]] = {"worker": Worker, "index": Index, "topology": Topology}
+_SECTIONS: Mapping[str, type[BaseModel]] = {
+    "worker": Worker,
+    "index": Index,
+    "topology": Topology,
+    "intake": Intake,
+    "notify": Notify,
+}
 
 
 def parse_choices(texts: Iterable[str]) -> dict[str, dict[str, Value]]:

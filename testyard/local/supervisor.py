@@ -60,7 +60,9 @@ def up(
         changed = _write_files(state)
         if changed and keeper.is_running(state):
             on_progress("supervisor", f"{changed} changed, everything is started anew")
+            ran = {name for name, info in keeper.parts(state).items() if info.pid}
             _end(state)
+            chosen = [part for part in all_parts(state) if part in chosen or part.name in ran]
         if not keeper.is_running(state):
             processes.end(processes.leftovers(state), seconds=20)
             check_ports_free(state.ports)

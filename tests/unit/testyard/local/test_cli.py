@@ -74,6 +74,8 @@ def test_the_null_testbed_warns(runner: CliRunner, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        (["--set", "intake.polici=/etc/x"], "intake.polici"),
+        (["--set", "notify.rules=5"], "notify.rules"),
         (["--set", "slots=2"], "--set slots=2: not SECTION.KEY=VALUE"),
         (["--set", "worker.slots"], "--set worker.slots: not SECTION.KEY=VALUE"),
         (
