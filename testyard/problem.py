@@ -95,5 +95,12 @@ def _wait(seconds: float) -> dict[str, str]:
     return {"Retry-After": str(math.ceil(seconds))} if seconds else {}
 
 
+def sentences(brief: str, more: str) -> str:
+    """One after the other; the first gets a full stop if it has no end of its own."""
+    if not (brief and more):
+        return brief or more
+    return f"{brief} {more}" if brief[-1] in ".:;!?" else f"{brief}. {more}"
+
+
 def _words(error: TestyardError) -> str:
-    return " ".join(part for part in (error.brief, error.resolution) if part)
+    return sentences(error.brief, error.resolution)

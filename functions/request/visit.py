@@ -30,7 +30,7 @@ from testyard.errors import (
 )
 from testyard.intake import sessions
 from testyard.look import HEADERS, Frame, make_templates
-from testyard.problem import MEDIA_TYPE, Problem, problem_of
+from testyard.problem import MEDIA_TYPE, Problem, problem_of, sentences
 from testyard.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -175,7 +175,7 @@ def problem(visit: Visit, error: Exception) -> Response:
     kind = wanted_form(visit)
     headers = {**HEADERS, **_NO_STORE, **headers}
     if kind == "json":
-        detail = " ".join(filter(None, [brief, help_]))
+        detail = sentences(brief, help_)
         known = _known(error) or Problem(status, "bug", detail)
         body = replace(known, status=status, detail=detail).to_json(visit.request.url.path)
         return JSONResponse(body, status, headers, media_type=MEDIA_TYPE)

@@ -43,7 +43,7 @@ _DEEDS = {
     Right.PRIVATE: "request private tests of",
     Right.VARIABLES: "set variables or choose a test for migration tests of",
     Right.CANCEL: "cancel others' tests of",
-    Right.QUEUE: "change queues",
+    Right.QUEUE: "change the order of tests of",
     Right.ADMIN: "administer this instance",
     Right.UNLIMITED: "request without limits",
 }
