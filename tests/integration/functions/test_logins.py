@@ -11,14 +11,14 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 import httpx
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from tests.asking import Asker
 from tests.integration.functions.desk import Desk, form_token
 from tests.logins.running import oidc_provider, openid2_provider
 from testyard.intake import Identity, audit, sessions
 from testyard.intake.audit import Action
-from testyard.intake.schema import fact
+from testyard.intake.schema import bucket, fact
 
 US = "http://127.0.0.1:9"
 NOBODY_LISTENS = "amqp://guest:guest@127.0.0.1:1/%2F"
@@ -49,6 +49,13 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
         github = stack.enter_context(oidc_provider(folder, f"{US}/login/github/callback", github=True))
         openid = stack.enter_context(openid2_provider())
         yield Places(folder, idp, github, openid)
+
+
+@pytest.fixture(autouse=True)
+def fresh_limits(places: Places) -> None:
+    """All come from one address, which may take 60 steps at once."""
+    with places.desk.memory.begin() as memory:
+        memory.execute(delete(bucket))
 
 
 def at_provider(url: str, name: str) -> str:

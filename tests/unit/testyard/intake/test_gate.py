@@ -187,7 +187,7 @@ def test_rights_from_a_file(settings: Settings, memory: Engine, tmp_path: Path) 
         (wish(readable_by="jane"), "private"),
         (wish(env=["A=1"]), "variables"),
         (wish(testname="smoke", triggers=["gzip/1"]), "variables"),
-        (wish(queue="debci-urgent-noble-amd64"), "queue"),
+        (wish(queue="debci-urgent-noble-amd64"), "change the order of"),
     ):
         with pytest.raises(ForbiddenError, match=words):
             gate.allow([wish(), taken], JANE)
