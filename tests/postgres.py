@@ -75,7 +75,7 @@ class Postgres:
             "synchronous_commit": "off",
             "full_page_writes": "off",
             "shared_buffers": "16MB",
-            "max_connections": "60",
+            "max_connections": "200",
             "autovacuum": "off",
         }
         # SIGQUIT when the tests themselves are killed

@@ -15,7 +15,7 @@ import uvloop
 from tests.integration.brokers import NOBLE, channel_to, wait_for, waiting
 from tests.servers import Rabbit, rabbit_node
 from testyard.adapters.async_publisher import AsyncPublisher
-from testyard.errors import BrokerError, NotSentError
+from testyard.errors import BrokerError, NotSentError, NotTakenError
 
 QUEUE = str(NOBLE)
 
@@ -66,7 +66,13 @@ def test_a_returned_message_fails_alone(broker: Rabbit, run: Any) -> None:
         return found
 
     found = run(work())
-    assert [type(each) for each in found] == [type(None), NotSentError, type(None), NotSentError, type(None)]
+    assert [type(each) for each in found] == [
+        type(None),
+        NotTakenError,
+        type(None),
+        NotTakenError,
+        type(None),
+    ]
     assert "there is no queue nosuch; nothing was sent" in str(found[1])
     assert waiting(broker, QUEUE) == 3
 
