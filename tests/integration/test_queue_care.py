@@ -27,6 +27,13 @@ from worker.claim import ClaimBook
 EQUAL = b'ty-pass\n{"triggers": ["ty-pass/1"]}'
 
 
+def unexplained(engine: Engine) -> object:
+    with engine.connect() as connection:
+        return connection.execute(
+            select(func.count()).select_from(arrival).where(arrival.c.became.is_(None))
+        ).scalar()
+
+
 def test_one_of_equal_bodies_is_removed_and_no_later_one(yard: Yard, engine: Engine) -> None:
     for _ in range(3):
         yard.publish(EQUAL)
@@ -38,17 +45,16 @@ def test_one_of_equal_bodies_is_removed_and_no_later_one(yard: Yard, engine: Eng
     assert "1 removed." in shown
     assert yard.waiting() == 3  # it goes when its turn comes
     yard.worker()
-    yard.wait(lambda: len(yard.results()) == 2 and yard.waiting() == 0, "two have run")
+    yard.wait(lambda: len(yard.results()) == 2 and yard.waiting() == 0, "two have run", seconds=90)
     yard.wait(lambda: sorted(states(engine).values()) == ["cancelled", "done", "done"], "one is cancelled")
     assert states(engine)[gone] == "cancelled"
-    assert list(all_removals(yard.store)) == []
+    yard.wait(lambda: list(all_removals(yard.store)) == [], "the note is used up")
     yard.publish(EQUAL)
-    yard.wait(lambda: len(yard.results()) == 3, "a later equal one runs")
+    yard.wait(lambda: len(yard.results()) == 3, "a later equal one runs", seconds=90)
     with engine.connect() as connection:
         (found,) = [deed for _, deed in deeds(connection, action=Action.CANCELLED)]
         assert (found.owner, found.request_id) == ("operator/jane", gone)
-        open_ = select(func.count()).select_from(arrival).where(arrival.c.became.is_(None))
-        assert connection.execute(open_).scalar() == 0
+    yard.wait(lambda: unexplained(engine) == 0, "what became of each arrival is known")
 
 
 def test_what_waits_in_vain_is_ended_by_hand_and_by_itself(yard: Yard, stage: Stage, engine: Engine) -> None:
