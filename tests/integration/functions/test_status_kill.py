@@ -142,7 +142,8 @@ def test_each_commit_has_its_last_state(
     forge.before_answer = kill_once
     function.start()
     until(lambda: bool(met), function)
-    assert forge.check_states == {1: ["queued"]}
+    # another thread of the function may have been before it with another one
+    assert set(map(tuple, forge.check_states.values())) == {("queued",)}
     cut_pauses_short(engine)
 
     # killed while the forge hangs
