@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +48,16 @@ def store_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swift]:
 def yard(broker_node: Rabbit, store_node: Swift, tmp_path: Path) -> Iterator[Yard]:
     """A queue of its own, and workers for it."""
     made = Yard(broker_node, store_node, tmp_path)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def private_yard(broker_node: Rabbit, store_node: Swift, tmp_path: Path) -> Iterator[Yard]:
+    """A yard whose release no other test has: a private container is its first reader's."""
+    made = Yard(broker_node, store_node, tmp_path, f"sample{uuid.uuid4().hex[:8]}")
     try:
         yield made
     finally:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,11 +42,16 @@ def command(yard: Yard, *words: str, code: int = 0) -> str:
     return done.stdout if code == 0 else done.stderr
 
 
-def hosts(yard: Yard) -> dict[str, tuple[int, str]]:
-    """Slots in use and reason of a drain, by host."""
+def report(yard: Yard) -> dict[str, Any]:
+    """What the yard's own worker said of itself last."""
     workers = json.loads(command(yard, "worker", "list", "--json"))["workers"]
     (ours,) = [worker for worker in workers if worker["name"] == yard.settings["worker"]["name"]]
-    return {host["name"]: (host["busy"], host["drained"]) for host in ours["hosts"]}
+    return dict(ours)
+
+
+def hosts(yard: Yard) -> dict[str, tuple[int, str]]:
+    """Slots in use and reason of a drain, by host."""
+    return {host["name"]: (host["busy"], host["drained"]) for host in report(yard)["hosts"]}
 
 
 def test_slots_of_all_hosts_are_used_and_no_more(two_hosts: Yard) -> None:
@@ -78,7 +84,7 @@ def test_drain_resume_and_reload(two_hosts: Yard) -> None:
     worker.wait()
     worker = yard.worker()  # what is drained stays so
     yard.wait(lambda: yard.log.count("waiting for requests") == 2, "the worker is there again")
-    assert "silent" not in command(yard, "worker", "list")
+    assert not report(yard)["gone"]
     assert (yard.waiting(), len(yard.completions())) == (1, 2)
 
     yard.hosts[0]["name"] = "new"

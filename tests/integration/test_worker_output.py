@@ -69,8 +69,11 @@ def test_messages_have_the_contracts_keys(yard: Yard) -> None:
     assert (kinds[0], kinds[-1]) == ("taken", "stored")
 
 
-def test_private_request_tells_nobody_and_is_for_its_readers(yard: Yard, store_node: servers.Swift) -> None:
-    container = "private-autopkgtest-sample"
+def test_private_request_tells_nobody_and_is_for_its_readers(
+    private_yard: Yard, store_node: servers.Swift
+) -> None:
+    yard = private_yard
+    container = f"private-autopkgtest-{yard.queue.release}"
     body = body_of(
         "ty-pass",
         swiftuser="reader",
@@ -109,8 +112,9 @@ def _headers(swift: servers.Swift, container: str) -> Mapping[str, str]:
     return httpx.head(f"{swift.public_url}/{container}", headers=token, trust_env=False).headers
 
 
-def test_a_second_readers_run_has_its_own_container_also_after_a_crash(yard: Yard) -> None:
-    shared = "private-autopkgtest-sample"
+def test_a_second_readers_run_has_its_own_container_also_after_a_crash(private_yard: Yard) -> None:
+    yard = private_yard
+    shared = f"private-autopkgtest-{yard.queue.release}"
     own = reader_container(shared, "second")
     request_id = str(uuid.uuid4())
     body = body_of("ty-pass", swiftuser="second", uuid=request_id)

@@ -40,15 +40,17 @@ CONTAINER = "autopkgtest-sample"
 class Yard:
     """A queue of its own, a worker for it, and an ear on all that is told."""
 
-    def __init__(self, rabbit: servers.Rabbit, swift: servers.Swift, folder: Path) -> None:
+    def __init__(
+        self, rabbit: servers.Rabbit, swift: servers.Swift, folder: Path, release: str = "sample"
+    ) -> None:
         self.architecture = f"a{uuid.uuid4().hex[:8]}"
-        self.queue = QueueName("ubuntu", "sample", self.architecture)
+        self.queue = QueueName("ubuntu", release, self.architecture)
         self.folder = folder
         self.settings = {
             "broker": {"url": rabbit.url},
             "store": {"auth_version": "1", "auth_url": swift.auth_url, "user": swift.user, "key": swift.key},
             "topology": {
-                "releases": ["sample"],
+                "releases": [release],
                 "architectures": [self.architecture],
                 "contexts": ["ubuntu"],
             },
@@ -159,7 +161,7 @@ class Yard:
         return [event for event in found if event["kind"] == kind]
 
     def objects(self, container: str = CONTAINER) -> list[str]:
-        return list(self.store.names(container, prefix=f"sample/{self.architecture}/"))
+        return list(self.store.names(container, prefix=f"{self.queue.release}/{self.architecture}/"))
 
     def results(self, container: str = CONTAINER) -> list[Result]:
         names = [name for name in self.objects(container) if name.endswith("/result.tar")]
