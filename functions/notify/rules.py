@@ -5,17 +5,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from testyard.errors import SettingsError
+from testyard.filetable import FileTable, read_toml
 
 #: What apprise is used for here: mail, Matrix, ntfy.
 SCHEMES = ("mailto", "mailtos", "matrix", "matrixs", "ntfy", "ntfys")
@@ -79,12 +77,7 @@ def read_rules(path: Path | None) -> Rules:
     """Those of a file; none without one. Raises SettingsError naming the table and key that is wrong."""
     if path is None:
         return Rules()
-    try:
-        content = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise SettingsError(f"notify.rules: {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"notify.rules: {path} is no TOML: {error}") from error
+    content = read_toml("notify.rules", path)
     tables, found = content.pop("destinations", {}), content.pop("rules", [])
     if content or not isinstance(tables, dict) or not isinstance(found, list):
         raise SettingsError(f"notify.rules: {path} must hold [destinations.NAME] and [[rules]] only")
@@ -94,29 +87,28 @@ def read_rules(path: Path | None) -> Rules:
 
 
 def _rule(place: str, table: object, destinations: Mapping[str, Destination]) -> Rule:
-    known = tuple(Rule.__dataclass_fields__)
-    values = {key: _texts(place, key, value) for key, value in _table(place, table, known).items()}
+    given = _table(place, table, tuple(Rule.__dataclass_fields__))
+    values = {key: given.texts(key) for key in given.values}
     if not values.get("to"):
-        raise _wrong(place, "to: must name a destination")
+        raise given.wrong("to: must name a destination")
     for name in values["to"]:
         if name not in destinations:
-            raise _wrong(place, f"to: there is no [destinations.{name}]")
+            raise given.wrong(f"to: there is no [destinations.{name}]")
     for kind in values.get("kinds", ()):
         if kind not in list(Kind):
-            raise _wrong(place, f"kinds: {kind[:40]!r} is none of {', '.join(Kind)}")
+            raise given.wrong(f"kinds: {kind[:40]!r} is none of {', '.join(Kind)}")
     return Rule(**values)
 
 
 def _destination(name: str, table: object) -> Destination:
-    place = f"destinations.{name}"
     known = ("apprise", "apprise_file", "apprise_env", "webhook", "secret", "secret_file", "secret_env")
-    values = _table(place, table, known)
-    service, webhook = _secret(place, "apprise", values), _text(place, "webhook", values)
+    given = _table(f"destinations.{name}", table, known)
+    service, webhook = given.secret("apprise"), given.text("webhook")
     if bool(service) == bool(webhook):
-        raise _wrong(place, "needs apprise (or apprise_file, apprise_env) or webhook, and not both")
+        raise given.wrong("needs apprise (or apprise_file, apprise_env) or webhook, and not both")
     if service:
         if service.partition("://")[0] not in SCHEMES:
-            raise _wrong(place, f"apprise: must be an address that begins with one of {', '.join(SCHEMES)}")
+            raise given.wrong(f"apprise: must be an address that begins with one of {', '.join(SCHEMES)}")
         return Destination(name, service=service)
     try:
         parts = urlsplit(webhook)
@@ -124,11 +116,11 @@ def _destination(name: str, table: object) -> Destination:
     except ValueError:
         good = False
     if not good:
-        raise _wrong(place, "webhook: must be an http(s) address without credentials")
-    return Destination(name, webhook=webhook, secret=_key(place, _secret(place, "secret", values)))
+        raise given.wrong("webhook: must be an http(s) address without credentials")
+    return Destination(name, webhook=webhook, secret=_key(given, given.secret("secret")))
 
 
-def _key(place: str, secret: str) -> bytes:
+def _key(given: FileTable, secret: str) -> bytes:
     """Of ``whsec_…`` what it stands for, else the text itself."""
     try:
         key = (
@@ -137,50 +129,11 @@ def _key(place: str, secret: str) -> bytes:
             else secret.encode()
         )
     except binascii.Error as error:
-        raise _wrong(place, "secret: what follows whsec_ is no base64") from error
+        raise given.wrong("secret: what follows whsec_ is no base64") from error
     if len(key) < _LEAST_SECRET:
-        raise _wrong(place, f"secret (or secret_file, secret_env): needs {_LEAST_SECRET} characters or more")
+        raise given.wrong(f"secret (or secret_file, secret_env): needs {_LEAST_SECRET} characters or more")
     return key
 
 
-def _table(place: str, table: object, known: tuple[str, ...]) -> Mapping[str, Any]:
-    if not isinstance(table, dict):
-        raise _wrong(place, "must be a table")
-    if unknown := sorted(set(table) - set(known)):
-        raise _wrong(place, f"{unknown[0]}: no such key; known: {', '.join(known)}")
-    return table
-
-
-def _secret(place: str, key: str, table: Mapping[str, Any]) -> str:
-    given = [each for each in (key, f"{key}_file", f"{key}_env") if each in table]
-    if len(given) > 1:
-        raise _wrong(place, f"{given[0]} and {given[1]} are given; one is enough")
-    value = _text(place, given[0], table) if given else ""
-    if given and given[0].endswith("_env"):
-        if value not in os.environ:
-            raise _wrong(place, f"{given[0]}: there is no variable {value}")
-        return os.environ[value].strip()
-    if given and given[0].endswith("_file"):
-        try:
-            return Path(value).read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise _wrong(place, f"{given[0]}: {value} cannot be read") from error
-    return value
-
-
-def _text(place: str, key: str, table: Mapping[str, Any]) -> str:
-    value = table.get(key, "")
-    if not isinstance(value, str):
-        raise _wrong(place, f"{key}: must be text")
-    return value
-
-
-def _texts(place: str, key: str, value: object) -> tuple[str, ...]:
-    items = [value] if isinstance(value, str) else value
-    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-        raise _wrong(place, f"{key}: must be text, or a list of texts")
-    return tuple(items)
-
-
-def _wrong(place: str, problem: str) -> SettingsError:
-    return SettingsError(f"notify.rules: {place[:100]}: {problem}")
+def _table(place: str, table: object, known: tuple[str, ...]) -> FileTable:
+    return FileTable.of(f"notify.rules: {place[:100]}", table, known)

@@ -11,8 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from testyard.adapters.forge import Calls, Forge
-from testyard.adapters.forgejo import ForgejoStatuses
-from testyard.adapters.github import GitHubApp, GitHubStatuses
+from testyard.adapters.github import CommitStatuses, GitHubApp
 from testyard.adapters.gitlab import GitLabStatuses
 from testyard.errors import ForgeError
 from testyard.intake.pauses import Pauses
@@ -28,10 +27,10 @@ def forge_for(project: Project) -> Forge:
     if project.forge == "gitlab":
         return GitLabStatuses(calls, project.token)
     if project.forge in ("forgejo", "gitea"):
-        return ForgejoStatuses(calls, project.token)
+        return CommitStatuses.forgejo(calls, project.token)
     if project.app_id and project.private_key:
         return GitHubApp(calls, project.app_id, project.private_key)
-    return GitHubStatuses(calls, project.token)
+    return CommitStatuses.github(calls, project.token)
 
 
 def may_tell(project: Project) -> bool:

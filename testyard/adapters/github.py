@@ -78,24 +78,35 @@ def _state(shown: Shown) -> str:
     return _STATE.get(shown, "failure" if shown is Shown.FAIL else "error")
 
 
-def show_status(calls: Calls, headers: Mapping[str, str], project: str, report: Report) -> None:
-    """Tell of a commit as GitHub is told, and Forgejo and Gitea too. Raises ForgeError."""
-    body = {"state": _state(report.shown), "context": report.context, "description": report.title}
-    if report.url:
-        body["target_url"] = report.url
-    calls.call("POST", f"{repository(project)}/statuses/{commit_of(report)}", headers, body)
-
-
 @dataclass(frozen=True)
-class GitHubStatuses:
-    """Commit statuses with a token that may write them."""
+class CommitStatuses:
+    """Commit statuses of GitHub, Forgejo or Gitea, with a token that may write them.
+
+    ``word`` is what the forge has before the token.
+    """
 
     calls: Calls
     token: str = field(repr=False)
+    word: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def github(cls, calls: Calls, token: str) -> CommitStatuses:
+        """GitHub's own."""
+        return cls(calls, token, "Bearer", _VERSION)
+
+    @classmethod
+    def forgejo(cls, calls: Calls, token: str) -> CommitStatuses:
+        """Forgejo's and Gitea's, which have GitHub's ways."""
+        return cls(calls, token, "token")
 
     def show(self, project: str, report: Report, memo: Mapping[str, Any], *, first: bool) -> dict[str, Any]:
         """See `testyard.adapters.forge.Forge`."""
-        show_status(self.calls.within(SHOW_SECONDS), self._headers(), project, report)
+        body = {"state": _state(report.shown), "context": report.context, "description": report.title}
+        if report.url:
+            body["target_url"] = report.url
+        path = f"{repository(project)}/statuses/{commit_of(report)}"
+        self.calls.within(SHOW_SECONDS).call("POST", path, self._headers(), body)
         return {}
 
     def pull_request(self, project: str, number: int) -> dict[str, Any]:
@@ -111,7 +122,8 @@ class GitHubStatuses:
         return file_of(self.calls, f"{repository(project)}/contents/{quote(path)}", self._headers(), ref)
 
     def _headers(self) -> dict[str, str]:
-        return {**_VERSION, "Authorization": f"Bearer {self.token}"} if self.token else _VERSION
+        own = {"Authorization": f"{self.word} {self.token}"} if self.token else {}
+        return {**self.headers, **own}
 
 
 class GitHubApp:

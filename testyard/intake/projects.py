@@ -13,10 +13,8 @@ Standard library only: the webhook function must start fast.
 from __future__ import annotations
 
 import logging
-import os
 import re
 import time
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +22,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from testyard.errors import SettingsError
+from testyard.filetable import SECRET_ENDS, FileTable, read_toml
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +41,7 @@ _LEAST_SECRET = 8
 #: Keys of a project's table that say what is asked for when nobody says it: text, or a list of texts.
 _TEXTS = ("package", "build-git", "testname")
 _LISTS = ("release", "arch", "ppa", "env")
-#: Keys that are secret. Each may be given itself, as ``<key>_file``, or as ``<key>_env``, a variable's name.
+#: Keys that are secret. Each may be given in three ways (`testyard.filetable`).
 _SECRETS = ("secret", "token", "private_key")
 
 
@@ -106,12 +105,7 @@ class Projects:
     @classmethod
     def read(cls, path: Path) -> Projects:
         """Those of a file. Raises SettingsError naming the project and key that is wrong."""
-        try:
-            content = tomllib.loads(path.read_text())
-        except OSError as error:
-            raise SettingsError(f"intake.projects: {path}: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise SettingsError(f"intake.projects: {path} is no TOML: {error}") from error
+        content = read_toml("intake.projects", path)
         tables = content.pop("projects", {})
         if content or not isinstance(tables, dict):
             raise SettingsError(
@@ -171,18 +165,16 @@ def _stamp(path: Path | None) -> tuple[int, int, int]:
 
 def _project(name: str, table: object) -> Project:
     forge, _, path = name.partition("/")
+    place = f'intake.projects: projects."{name[:100]}"'
     if forge not in FORGES or not _NAME.fullmatch(path):
-        raise _wrong(name, f"is not <forge>/<owner>/<project>; forges are {', '.join(FORGES)}")
-    if not isinstance(table, dict):
-        raise _wrong(name, "must be a table")
-    known = {f"{key}{end}" for key in _SECRETS for end in ("", "_file", "_env")}
+        raise SettingsError(f"{place}: is not <forge>/<owner>/<project>; forges are {', '.join(FORGES)}")
+    known = {f"{key}{end}" for key in _SECRETS for end in SECRET_ENDS}
     known |= {"url", "api", "sha1", "app_id", *_TEXTS, *_LISTS}
-    if unknown := sorted(set(table) - known):
-        raise _wrong(name, f"{unknown[0]}: no such key; known: {', '.join(sorted(known))}")
-    sha1 = table.get("sha1", False)
+    given = FileTable.of(place, table, sorted(known), numbers=True)  # an app's id is one
+    sha1 = given.values.get("sha1", False)
     if not isinstance(sha1, bool):
-        raise _wrong(name, "sha1: must be true or false")
-    url = _address(name, "url", table) or _ADDRESS[forge]
+        raise given.wrong("sha1: must be true or false")
+    url = _address(given, "url") or _ADDRESS[forge]
     own_api = f"{url}{_API[forge]}"
     if forge == "github" and url == _ADDRESS["github"]:
         own_api = "https://api.github.com"
@@ -190,75 +182,36 @@ def _project(name: str, table: object) -> Project:
         forge=forge,
         path=path,
         url=url,
-        api=_address(name, "api", table) or own_api,
-        secrets=_hook_secrets(name, table),
+        api=_address(given, "api") or own_api,
+        secrets=_hook_secrets(given),
         sha1=sha1,
-        token=_secret(name, "token", table),
-        app_id=_text(name, "app_id", table),
-        private_key=_secret(name, "private_key", table),
-        defaults=_defaults(name, table),
+        token=given.secret("token"),
+        app_id=given.text("app_id"),
+        private_key=given.secret("private_key"),
+        defaults=_defaults(given),
     )
 
 
-def _defaults(name: str, table: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {key: _text(name, key, table) for key in _TEXTS if key in table}
-    for key in _LISTS:
-        if key in table:
-            value = table[key]
-            items = [value] if isinstance(value, str) else value
-            if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-                raise _wrong(name, f"{key}: must be text, or a list of texts")
-            found[key] = tuple(items)
-    return found
+def _defaults(given: FileTable) -> dict[str, Any]:
+    found: dict[str, Any] = {key: given.text(key) for key in _TEXTS if key in given.values}
+    return found | {key: given.texts(key) for key in _LISTS if key in given.values}
 
 
-def _hook_secrets(name: str, table: Mapping[str, Any]) -> tuple[str, ...]:
-    given = table.get("secret")
-    secrets = tuple(given) if isinstance(given, list) else (_secret(name, "secret", table),)
+def _hook_secrets(given: FileTable) -> tuple[str, ...]:
+    several = given.values.get("secret")
+    secrets = tuple(several) if isinstance(several, list) else (given.secret("secret"),)
     if not all(isinstance(secret, str) and len(secret) >= _LEAST_SECRET for secret in secrets) or not secrets:
-        raise _wrong(name, f"secret (or secret_file, secret_env): needs {_LEAST_SECRET} characters or more")
+        raise given.wrong(f"secret (or secret_file, secret_env): needs {_LEAST_SECRET} characters or more")
     return secrets
 
 
-def _secret(name: str, key: str, table: Mapping[str, Any]) -> str:
-    given = [each for each in (key, f"{key}_file", f"{key}_env") if each in table]
-    if len(given) > 1:
-        raise _wrong(name, f"{given[0]} and {given[1]} are given; one is enough")
-    if not given:
-        return ""
-    value = _text(name, given[0], table)
-    if given[0].endswith("_env"):
-        if value not in os.environ:
-            raise _wrong(name, f"{given[0]}: there is no variable {value}")
-        return os.environ[value].strip()
-    if given[0].endswith("_file"):
-        try:
-            return Path(value).read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise _wrong(name, f"{given[0]}: {value} cannot be read") from error
-    return value
-
-
-def _address(name: str, key: str, table: Mapping[str, Any]) -> str:
-    value = _text(name, key, table).rstrip("/")
+def _address(given: FileTable, key: str) -> str:
+    value = given.text(key).rstrip("/")
     try:
         parts = urlsplit(value)
         good = not value or (parts.scheme in ("http", "https") and parts.hostname and not parts.query)
     except ValueError:
         good = False
     if not good:
-        raise _wrong(name, f"{key}: must be an http(s) address")
+        raise given.wrong(f"{key}: must be an http(s) address")
     return value
-
-
-def _text(name: str, key: str, table: Mapping[str, Any]) -> str:
-    value = table.get(key, "")
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)  # an app's number
-    if not isinstance(value, str):
-        raise _wrong(name, f"{key}: must be text")
-    return value
-
-
-def _wrong(name: str, problem: str) -> SettingsError:
-    return SettingsError(f'intake.projects: projects."{name[:100]}": {problem}')
