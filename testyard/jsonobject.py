@@ -19,14 +19,15 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
     return value
 
 
-def parse_value(text: str | bytes) -> Any:
+def parse_value(text: str | bytes, *, keys_once: bool = False) -> Any:
     """The JSON value in ``text``.
 
     Raises ValueError for what is no JSON (``NaN`` and ``Infinity`` are none), nested deeper than
-    `MAX_DEPTH`, or holds half a surrogate pair, which no UTF-8 can carry.
+    `MAX_DEPTH`, or holds half a surrogate pair, which no UTF-8 can carry. Of a key that an object has
+    twice the last one counts, as in other readers; with ``keys_once`` that is a ValueError, too.
     """
     try:
-        value = json.loads(text, parse_constant=_refuse)
+        value = json.loads(text, parse_constant=_refuse, object_pairs_hook=_once if keys_once else None)
         if _depth(value) > MAX_DEPTH:
             raise ValueError(f"nested deeper than {MAX_DEPTH}")
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # 1e999 reads as infinity
@@ -39,6 +40,15 @@ def parse_value(text: str | bytes) -> Any:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name[:80]!r} is given twice in one object")
+        found[name] = value
+    return found
 
 
 def _depth(value: Any) -> int:

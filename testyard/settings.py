@@ -330,7 +330,8 @@ def setting_problem(error: ErrorDetails, model: type[BaseModel], prefix: str = "
         return f"{name}: no such setting; known: {known}" if known else f"{name}: no such setting"
     words = _WORDS.get(error["type"])
     context = error.get("ctx") or {}
-    return f"{name}: {words.format(**context) if words else error['msg']}"
+    problem = words.format(**context) if words else error["msg"].removeprefix("Value error, ")
+    return f"{name}: {problem}"
 
 
 def _fields(model: type[BaseModel], place: list[str]) -> tuple[str, ...]:

@@ -75,7 +75,7 @@ class HookWork:
             if _passes(error) and time.time() - delivery.time < _PATIENCE:
                 level = logging.DEBUG if error.unasked else logging.WARNING
                 log.log(level, "%s %s: later: %s", delivery.forge, delivery.project, error.brief)
-                self._hands.later(body)
+                self._put_off(delivery, error.brief)
                 return
             self._note(delivery, Action.HOOK_REFUSED, error.brief)
             raise ResultError(f"{delivery.forge} {delivery.project}: {error.brief}") from error
@@ -83,14 +83,19 @@ class HookWork:
             self._note(delivery, Action.HOOK_REFUSED, error.brief)
             raise ResultError(f"{delivery.forge} {delivery.project}: {error.brief}") from error
         except LimitError as error:
-            later = replace(delivery, not_before=time.time() + error.retry_after)
-            self._hands.later(later.to_bytes())
+            self._put_off(delivery, error.brief, time.time() + error.retry_after)
             log.info("%s %s: later: %s", delivery.forge, delivery.project, error.brief)
             return
         except RefusedError as error:
             self._remember(delivery, Action.HOOK_REFUSED, str(error), error.who)
             return
         self._remember(delivery, Action.HOOK, outcome)
+
+    def _put_off(self, delivery: Delivery, why: str, until: float = 0.0) -> None:
+        """Have it come again; the audit log has a line about the first of many times."""
+        if not delivery.waits:
+            self._note(delivery, Action.HOOK, f"waits: {why}")
+        self._hands.later(replace(delivery, waits=why, not_before=until).to_bytes())
 
     def forget_old(self) -> None:
         """Forget deliveries of more than 30 days ago."""

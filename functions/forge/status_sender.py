@@ -33,6 +33,8 @@ _LONGEST_REFUSED = 3600.0
 #: Attempts at what a forge calls wrong (it may just not know the commit yet: 4 h), and at reading a result.
 _WRONG_ATTEMPTS = 10
 _READ_ATTEMPTS = 5
+#: Seconds until a project is looked at again that has no token: somebody must write it into a file.
+_NOBODY_PAUSE = 600.0
 #: Rows of one call of `tell_all`.
 _AT_ONCE = 50
 
@@ -45,6 +47,7 @@ class StatusSender:
     ) -> None:
         self._memory, self._store, self._projects, self._forges = memory, store, projects, forges
         self._site = site
+        self._said: set[tuple[str, str]] = set()
 
     def tell_all(self) -> int:
         """Tell what is to be told now; returns how many rows it tried. Raises TestyardError."""
@@ -70,17 +73,25 @@ class StatusSender:
         return True
 
     def _tell(self, row: Status, project: Project | None) -> Mapping[str, Any]:
-        forge = self._forge(project)
+        forge = self._forge(row, project)
         report = report_of(row, self._result(row), site=self._site)
         first = row.turn == 1 and row.attempts == 1
         return forge.show(row.project, report, row.memo, first=first)
 
-    def _forge(self, project: Project | None) -> Forge:
+    def _forge(self, row: Status, project: Project | None) -> Forge:
         if project is None:
-            raise ForgeError("the project is not in intake.projects", refused=True)
+            raise self._nobody(row, "the project is not in intake.projects")
         if not may_tell(project):
-            raise ForgeError("the project has no token in intake.projects", refused=True)
+            raise self._nobody(row, "the project has no token in intake.projects")
         return self._forges.of(project)
+
+    def _nobody(self, row: Status, problem: str) -> ForgeError:
+        """There is no account with which the forge could be told: said once, as it stays so for long."""
+        place = f"{row.forge}/{'a private project' if row.private else row.project}"
+        if (place, problem) not in self._said:
+            self._said.add((place, problem))
+            log.warning("%s: no statuses: %s", place, problem)
+        return ForgeError(problem, retry_after=_NOBODY_PAUSE, unasked=True)
 
     def _result(self, row: Status) -> Result | None:
         """The stored result, for the words; without it the exit code must do."""

@@ -127,7 +127,7 @@ class Call:
         if not self.is_json:
             raise ProblemError(Problem(415, "media-type", "Send JSON, with Content-Type: application/json."))
         try:
-            return parse_value(self.body.decode())
+            return parse_value(self.body.decode(), keys_once=True)
         except ValueError as error:
             raise ProblemError(Problem(400, "malformed", f"The body is no JSON: {_told(error)}")) from error
 

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from functions.request.sending import Line, Ready, check_known, ready, send
+from functions.request.sending import Line, Ready, check_known, ready, send, wanted_of
 from functions.request.visit import Visit, page_route, problem, shown, told, wanted_form
 from functions.request.wanted import Wanted
 from testyard.errors import RequestError
@@ -54,7 +54,7 @@ def may_submit_by_get(visit: Visit) -> bool:
 
 def _cgi(visit: Visit) -> Response:
     check_known(visit)
-    wanted = Wanted.of(visit)
+    wanted = wanted_of(visit)
     if visit.posted:
         if not visit.caller.by_token:
             visit.check_form()
@@ -69,10 +69,10 @@ def _cgi(visit: Visit) -> Response:
 def _form(visit: Visit) -> Response:
     check_known(visit)
     if not visit.posted:
-        return _form_page(visit, Wanted.of(visit))
+        return _form_page(visit, wanted_of(visit))
     if not visit.caller.by_token:
         visit.check_form()
-    wanted = Wanted.of(visit)
+    wanted = wanted_of(visit)
     try:
         return submit(visit, wanted, ready(visit, wanted, triggers=False))
     except RequestError as error:

@@ -11,12 +11,8 @@ from urllib.parse import quote
 
 from functions.request.visit import Visit
 from functions.request.wanted import Wanted, in_old_words
-from functions.request.who import memory_of
-from testyard.errors import ForbiddenError, RequestError
-from testyard.index import index_errors
-from testyard.intake import audit
-from testyard.intake.audit import Action
-from testyard.intake.gate import Gate, is_private
+from testyard.errors import ForbiddenError, LimitError, RequestError
+from testyard.intake.gate import Gate
 from testyard.intake.known import Standing
 from testyard.intake.policy import Right
 from testyard.intake.submit import Accepted, Door, Wish
@@ -74,11 +70,21 @@ def check_known(visit: Visit) -> None:
         raise ForbiddenError("Log in to request tests.", login=True)
 
 
+def wanted_of(visit: Visit) -> Wanted:
+    """What was asked for. Raises RequestError, and LimitError: what is malformed counts as a request, too."""
+    with _refusals(visit, Wanted(), tuple):
+        try:
+            return Wanted.of(visit)
+        except RequestError:
+            _gate(visit).admit(visit.caller.who, visit.address)
+            raise
+
+
 def ready(visit: Visit, wanted: Wanted, *, triggers: bool) -> Ready:
     """Look through all of it. Raises RequestError, ForbiddenError, LimitError, TestyardError."""
 
     def wishes() -> tuple[Wish, ...]:
-        wanted.check_given(triggers=triggers)
+        wanted.check_given(visit.settings, triggers=triggers)
         return wanted.wishes(visit.settings)
 
     return looked_through(visit, wanted, wishes)
@@ -112,16 +118,18 @@ def send(visit: Visit, wanted: Wanted, asked: Ready) -> Outcome:
 
 @contextmanager
 def _refusals(visit: Visit, wanted: Wanted, made: Callable[[], Sequence[Wish]]) -> Iterator[None]:
-    """Whoever is known and refused is noted in the audit log."""
+    """The audit log tells of what is refused."""
     try:
         yield
-    except (RequestError, ForbiddenError) as error:
-        who = visit.caller.who
-        if who.owner:
-            private = bool(wanted.readable_by) or any(is_private(wish) for wish in made())
-            details = {} if private else {"package": wanted.package[:200], "reason": error.brief[:500]}
-            with index_errors(), memory_of(visit.request).begin() as memory:
-                audit.record_refusal(memory, Action.REFUSED, who, address=visit.address, **details)
+    except (RequestError, ForbiddenError, LimitError) as error:
+        _gate(visit).note_refusal(
+            visit.caller.who,
+            visit.address,
+            error,
+            made(),
+            package=wanted.package,
+            private=bool(wanted.readable_by),
+        )
         raise
 
 

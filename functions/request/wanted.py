@@ -22,7 +22,7 @@ NAMES = (
 _REPEATABLE = ("arch", "trigger", "ppa", "env", "readable-by")
 #: Names that say how to send, and not what.
 _OURS = ("csrf",)
-EXAMPLE = "/request.cgi?release=noble&arch=amd64&package=gzip&trigger=gzip%2F1.12-1ubuntu3"
+_EXAMPLE = "/request.cgi?release={release}&arch={arch}&package=gzip&trigger=gzip%2F1.12-1"
 
 
 @dataclass(frozen=True)
@@ -95,18 +95,23 @@ class Wanted:
         pairs = [(name, value) for name, value in single.items() if value]
         return tuple(pairs + [(name, value) for name, values in lists.items() for value in values])
 
-    def check_given(self, *, triggers: bool) -> None:
+    def check_given(self, settings: Settings, *, triggers: bool) -> None:
         """Raises RequestError if something that a request needs is missing."""
+        topology = settings.topology
         plain = not (self.ppas or self.build_git or self.test_git)
         needed = {"release": self.release, "arch": self.architectures, "package": self.package}
         if triggers and plain:
             needed["trigger"] = self.triggers
         missing = [name for name, value in needed.items() if not value]
         if missing:
-            what = f"{', '.join(missing)} missing"
-            raise OldWordsError(
-                missing[0], f"You have passed invalid args: {what}. One that works: {EXAMPLE}"
-            )
+            what = f"You have passed invalid args: {', '.join(missing)} missing"
+            works = [
+                f". One that works: {_EXAMPLE.format(release=release, arch=arch)}"
+                for release in topology.releases
+                for arch in topology.architectures
+                if topology.allows(release, arch)
+            ]
+            raise OldWordsError(missing[0], what + "".join(works[:1]))
 
     def wishes(self, settings: Settings) -> tuple[Wish, ...]:
         """One for each architecture. Raises RequestError in the words that older clients know."""

@@ -23,7 +23,7 @@ from tests import servers
 from tests.bench.figures import Figures, spread
 from tests.bench.ground import Use
 from tests.bench.load import Order, Outcome
-from tests.hooks import Served, projects_file, served, served_webhook
+from tests.served import Served, projects_file, served, served_webhook
 from testyard.adapters.amqp import HOOKS_QUEUE, connection_parameters, declare_topology
 
 #: Deliveries a second that are offered, however long each takes.

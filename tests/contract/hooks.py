@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 
 from functions.forge.plan import chosen, plan_for
 from functions.webhook.hook import event_of, id_of, payload_of, project_of, relevant
-from tests.hooks import (
-    Hook,
-)
+from tests.hooks import Hook
 from testyard.intake.delivery import Delivery
 from testyard.intake.hook import Hook as Found
 from testyard.intake.hook import read_hook

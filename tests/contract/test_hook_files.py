@@ -10,12 +10,7 @@ import pytest
 from hypothesis import strategies as st
 
 from tests.contract.hooks import SETTINGS, contexts_of, delivered, fuzz, read, wishes_for
-from tests.hooks import (
-    HEAD,
-    PROJECT,
-    github_pull,
-    github_push,
-)
+from tests.hooks import HEAD, PROJECT, github_pull, github_push
 from testyard.errors import RequestError
 from testyard.intake.hook import Hook as Found
 from testyard.intake.hook import HookKind

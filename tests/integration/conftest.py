@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
+from tests.conftest import NewIndex
 from tests.integration.brokers import OURS, QUEUES, channel_to
 from tests.integration.caring import urgent_of
+from tests.integration.doors import Place
 from tests.integration.spectators import Stage
 from tests.integration.yard import Yard
 from tests.servers import Rabbit, Swift, rabbit_node, swift_server
@@ -85,3 +88,10 @@ def engine(stage: Stage) -> Iterator[Engine]:
     found = open_index(stage.database)
     yield found
     found.dispose()
+
+
+@pytest.fixture
+def place(broker: Rabbit, new_index: NewIndex) -> Iterator[Place]:
+    """A door on the broker, and a database of its own."""
+    with ExitStack() as stack:
+        yield Place(broker, new_index(), stack)

@@ -4,41 +4,34 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from httpx import Response
-from sqlalchemy import update
 from starlette.testclient import TestClient
 
 from tests.api import SITE, Api, api
 from tests.conftest import NewIndex
+from tests.integration.asking import ASK, NOWHERE, ask, bodies, ids, problem, store_run, tell
 from tests.integration.brokers import NOBLE, channel_to
 from tests.servers import Rabbit, Swift
 from testyard.adapters.amqp import STATUS_QUEUE
 from testyard.adapters.swift import SwiftStore
 from testyard.arrival import Arrival
 from testyard.cancel import cancelled
-from testyard.event import Event, EventKind
+from testyard.event import EventKind
 from testyard.index.arrivals import event_of, note_arrival
-from testyard.index.write import apply_event, record_run
+from testyard.index.write import apply_event
 from testyard.intake import Scope
 from testyard.intake.audit import Action, deeds
-from testyard.intake.schema import answered, metadata
-from testyard.openapi.models import LARGEST_BODY, ProblemDetails
+from testyard.intake.schema import metadata
+from testyard.openapi.models import LARGEST_BODY
 from testyard.removal import all_removals
 from testyard.request import parse_body
-from testyard.result import Result
 from testyard.run import Phase
-from testyard.store import RunPath
-
-ASK: dict[str, Any] = {"package": "gzip", "arch": ["amd64"], "triggers": ["gzip/1.12-1"]}
-NOWHERE = "amqp://guest:guest@127.0.0.1:1/%2F"
 
 
 @pytest.fixture
@@ -50,56 +43,6 @@ def yard(broker: Rabbit, store_node: Swift, new_index: NewIndex) -> Iterator[Api
 @pytest.fixture
 def bot(yard: Api) -> dict[str, str]:
     return yard.token()
-
-
-def ask(yard: Api, who: dict[str, str], body: Any = ASK, **headers: str) -> Response:
-    return yard.client.post(
-        "/api/v1/requests", json=body, headers={**who, **{k.replace("_", "-"): v for k, v in headers.items()}}
-    )
-
-
-def ids(response: Response) -> list[str]:
-    return [item["id"] for item in response.json()["requests"]]
-
-
-def problem(response: Response, status: int, kind: str) -> dict[str, Any]:
-    assert response.status_code == status, response.text
-    assert response.headers["Content-Type"] == "application/problem+json"
-    ProblemDetails.model_validate_json(response.content)
-    found: dict[str, Any] = response.json()
-    assert found["type"] == f"urn:testyard:problem:{kind}"
-    assert found["status"] == status
-    assert found["instance"].startswith("/api/v1/")
-    return found
-
-
-def bodies(rabbit: Rabbit, queue: object = NOBLE) -> list[bytes]:
-    found = []
-    with channel_to(rabbit.url) as channel:
-        while (body := channel.basic_get(str(queue), auto_ack=True)[2]) is not None:
-            found.append(body)
-    return found
-
-
-def tell(yard: Api, kind: EventKind, request_id: str, package: str = "gzip", **data: Any) -> None:
-    with yard.memory.begin() as connection:
-        apply_event(connection, Event(kind, request_id, str(NOBLE), package, data=data))
-
-
-def store_run(yard: Api, request_id: str, exit_code: int = 0) -> RunPath:
-    path = RunPath.parse(f"noble/amd64/g/gzip/20260101_101010_{request_id[:5]}@")
-    result = Result(
-        exit_code=exit_code,
-        source="gzip",
-        version="1.12-1",
-        duration=5,
-        testinfo={"custom_environment": ["ADT_TEST_TRIGGERS=gzip/1.12-1"]},
-        request_id=request_id,
-    )
-    with yard.memory.begin() as connection:
-        assert record_run(connection, "autopkgtest-noble", path, result)
-    tell(yard, EventKind.STORED, request_id, container="autopkgtest-noble", path=str(path))
-    return path
 
 
 def test_one_request_from_its_acceptance_to_its_result(
@@ -233,62 +176,6 @@ def test_the_broker_is_away(broker: Rabbit, new_index: NewIndex) -> None:
         assert yard.client.get("/api/v1/requests").json()["requests"] == []
 
 
-def test_a_key_makes_a_call_safe_to_repeat(yard: Api, bot: dict[str, str], broker: Rabbit) -> None:
-    forced = {**ASK, "force": True}
-    first = ask(yard, bot, forced, Idempotency_Key="a")
-    again = ask(yard, bot, forced, Idempotency_Key="a")
-    assert (again.status_code, again.json()) == (first.status_code, first.json())
-    assert again.headers["Idempotency-Replayed"] == "true"
-    problem(ask(yard, bot, ASK, Idempotency_Key="a"), 422, "key-reused")
-    other = ask(yard, yard.token("operator/other"), forced, Idempotency_Key="a")
-    assert ids(other) != ids(first)
-    assert len(bodies(broker)) == 2
-    quoted = ask(yard, bot, forced, Idempotency_Key='"a"')
-    assert ids(quoted) == ids(first)
-    for key in ("", "x" * 256, "\x7f", "a b", '"', '"a"b', "a\t"):
-        problem(ask(yard, bot, ASK, Idempotency_Key=key), 422, "invalid")
-
-
-def test_a_retry_has_a_key_too(yard: Api, bot: dict[str, str]) -> None:
-    (request_id,) = ids(ask(yard, bot))
-    tell(yard, EventKind.CANCELLED, request_id, reason="")
-    key, address = {**bot, "Idempotency-Key": "r"}, f"/api/v1/retry/{request_id}"
-    first, again = (yard.client.post(address, headers=key) for _ in range(2))
-    assert (first.status_code, again.json()) == (202, first.json())
-    assert again.headers["Idempotency-Replayed"] == "true"
-    problem(yard.client.post(f"/api/v1/retry/{ids(first)[0]}", headers=key), 422, "key-reused")
-    problem(yard.client.post(address, headers={**bot, "Idempotency-Key": "a b"}), 422, "invalid")
-
-
-def test_a_refused_call_leaves_its_key_free(yard: Api, bot: dict[str, str]) -> None:
-    problem(ask(yard, bot, {"package": "gzip", "release": "sid"}, Idempotency_Key="k"), 422, "invalid")
-    assert ask(yard, bot, ASK, Idempotency_Key="k").status_code == 202
-
-
-def test_a_key_whose_copy_was_killed(yard: Api, bot: dict[str, str], broker: Rabbit) -> None:
-    forced = {**ASK, "force": True}
-    first = ask(yard, bot, forced, Idempotency_Key="k")
-    with yard.memory.begin() as connection:  # as it is while a copy works on it, and was then killed
-        connection.execute(update(answered).values(answer={"begun": 1.0}))
-    again = ask(yard, bot, forced, Idempotency_Key="k")
-    assert ids(again) == ids(first)
-    assert len(bodies(broker)) == 1
-
-
-def test_equal_calls_at_once_make_one_request(yard: Api, bot: dict[str, str], broker: Rabbit) -> None:
-    gate = threading.Barrier(6)
-
-    def one(_number: int) -> Response:
-        gate.wait(20)
-        return ask(yard, bot, {**ASK, "force": True}, Idempotency_Key="k")
-
-    with ThreadPoolExecutor(6) as pool:
-        found = list(pool.map(one, range(6)))
-    assert {response.status_code for response in found} == {202}
-    assert len({tuple(ids(response)) for response in found}) == 1
-    assert len(bodies(broker)) == 1
-
-
 def test_cancel(yard: Api, store_node: Swift) -> None:
     jane, john = yard.token("github/jane"), yard.token("github/john")
     waits, runs = ids(ask(yard, jane, {**ASK, "package": "bzip2"}))[0], ids(ask(yard, jane))[0]
@@ -305,7 +192,7 @@ def test_cancel(yard: Api, store_node: Swift) -> None:
     with SwiftStore(yard.settings.store) as store:
         assert (cancelled(store, waits), cancelled(store, runs)) == ("typo", "by bot")
     with yard.memory.connect() as connection:
-        assert [deed.owner for _, deed in deeds(connection, action=Action.CANCELLED)] == [
+        assert [deed.owner for _, deed in deeds(connection, actions=[Action.CANCELLED])] == [
             "operator/bot",
             "github/jane",
         ]
@@ -337,7 +224,7 @@ def test_cancel_what_came_by_amqp_without_an_id(yard: Api, bot: dict[str, str]) 
         notes = [note for note in all_removals(store) if note.request_id == shown[0]]
         assert [note.digest for note in notes] == [arrivals[0].digest]
     with yard.memory.connect() as connection:
-        told = {deed.request_id for _, deed in deeds(connection, action=Action.CANCELLED)}
+        told = {deed.request_id for _, deed in deeds(connection, actions=[Action.CANCELLED])}
     assert told == {shown[0], real}
 
 
@@ -354,7 +241,7 @@ def test_why_a_private_one_is_cancelled_is_for_its_reader_only(yard: Api, broker
     assert request_id in told.decode()
     assert "embargo" not in told.decode()
     with yard.memory.connect() as connection:
-        ((_, line),) = deeds(connection, action=Action.CANCELLED)
+        ((_, line),) = deeds(connection, actions=[Action.CANCELLED])
     assert (line.request_id, line.details) == (request_id, {})
 
 

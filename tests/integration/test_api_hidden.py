@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from tests.api import Api, api
 from tests.conftest import NewIndex
-from tests.integration.test_api import ask, bodies, ids, problem, store_run, tell
+from tests.integration.asking import ask, bodies, ids, problem, store_run, tell
 from tests.servers import Rabbit
 from testyard.event import EventKind
 from testyard.intake import Scope, sessions

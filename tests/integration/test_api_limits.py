@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 from functions.request import bodies
 from functions.request.app import create_app
 from tests.api import SITE, Api, api, api_settings
-from tests.integration.test_api import ASK, NOWHERE, ask, problem
+from tests.integration.asking import ASK, NOWHERE, ask, problem
 from tests.servers import Rabbit
 from testyard.index import create_tables
 from testyard.intake import create_intake

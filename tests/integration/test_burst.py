@@ -22,8 +22,8 @@ from sqlalchemy import Engine, func, select
 
 from tests.bench.load import Order
 from tests.bench.webhook import send
-from tests.hooks import Served, projects_file, served
 from tests.integration.brokers import channel_to, waiting
+from tests.served import Served, projects_file, served
 from tests.servers import Rabbit, Swift
 from testyard.adapters.amqp import HOOKS_QUEUE, declare_topology
 from testyard.index import open_index

@@ -58,7 +58,7 @@ def test_one_of_equal_bodies_is_removed_and_no_later_one(yard: Yard, engine: Eng
     yard.publish(EQUAL)
     yard.wait(lambda: len(yard.results()) == 3, "a later equal one runs", seconds=90)
     with engine.connect() as connection:
-        (found,) = [deed for _, deed in deeds(connection, action=Action.CANCELLED)]
+        (found,) = [deed for _, deed in deeds(connection, actions=[Action.CANCELLED])]
         assert (found.owner, found.request_id) == ("operator/jane", gone)
     yard.wait(lambda: unexplained(engine) == 0, "what became of each arrival is known")
 

@@ -41,7 +41,12 @@ def audit(
     owner: Annotated[str, typer.Option("--owner", metavar="PROVIDER/NAME", help="Only what they did.")] = "",
     request: Annotated[str, typer.Option("--request", metavar="ID", help="Only about this request.")] = "",
     action: Annotated[
-        str, typer.Option("--action", metavar="WORDS", help="Only this: 'request refused', or its beginning.")
+        str,
+        typer.Option(
+            "--action",
+            metavar="WORDS",
+            help="Only this: 'request refused'; 'refused' or 'hook' for all such.",
+        ),
     ] = "",
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10000, help="Lines at most.")] = 50,
     before: Annotated[
@@ -51,12 +56,12 @@ def audit(
     json_: JsonOption = False,
 ) -> None:
     """Show who did what, the newest first."""
-    wanted = _action(action)
+    wanted = _actions(action)
     found = _deeds(
         command_settings(state),
         owner=owner,
         request_id=_id(request),
-        action=wanted,
+        actions=wanted,
         before=before,
         limit=limit,
     )
@@ -90,15 +95,13 @@ def _deeds(settings: Settings, **which: Any) -> tuple[tuple[int, Deed], ...]:
         engine.dispose()
 
 
-def _action(words: str) -> Action | None:
-    if not words:
-        return None
-    found = [action for action in Action if action.startswith(words.lower())]
-    if words.lower() in found:
-        found = [Action(words.lower())]
-    if len(found) != 1:
-        raise UsageError(f"--action: {words!r} is none of: {', '.join(found or Action)}")
-    return found[0]
+def _actions(words: str) -> tuple[Action, ...]:
+    """All that have these words; none for all."""
+    text = " ".join(words.lower().split())
+    found = tuple(action for action in Action if text and text in action)
+    if text and not found:
+        raise UsageError(f"--action: {words!r} is in none of: {', '.join(Action)}")
+    return (Action(text),) if text in found else found
 
 
 def _id(text: str) -> str:

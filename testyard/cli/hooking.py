@@ -12,7 +12,15 @@ from sqlalchemy import Engine, select
 from testyard.adapters.amqp import HOOKS_QUEUE, Publisher, connect, queue_length
 from testyard.adapters.forges import forge_for
 from testyard.cli.asking import databases, operator
-from testyard.cli.edge import JsonOption, StateOption, command_settings, explained, print_json, say
+from testyard.cli.edge import (
+    FAILED,
+    JsonOption,
+    StateOption,
+    command_settings,
+    explained,
+    print_json,
+    say,
+)
 from testyard.cli.terminal import safe_text
 from testyard.errors import BrokerError
 from testyard.index import index_errors
@@ -41,7 +49,10 @@ def retry_hook(
     json_: JsonOption = False,
     state: StateOption = None,
 ) -> None:
-    """Ask for the tests of a pull request as its hook would: its last commit, a new delivery."""
+    """Ask for the tests of a pull request as its hook would: its last commit, a new delivery.
+
+    Exits with 1 if nothing is to be tested by it, or not yet.
+    """
     settings = command_settings(state)
     asked = find_pull_request(Projects.load(settings), address)
     told = forge_for(asked.project).pull_request(asked.path, asked.number)
@@ -58,10 +69,12 @@ def retry_hook(
         ]
     if json_:
         print_json(_as_json(asked, commit, outcome, rows))
-        return
-    for row in rows:
-        typer.echo(f"{row.request_id}  {safe_text(row.context)}  {row.wanted}")
-    say(_words(outcome, wait))
+    else:
+        for row in rows:
+            typer.echo(f"{row.request_id}  {safe_text(row.context)}  {row.wanted}")
+        say(_words(outcome, wait))
+    if not rows:
+        raise typer.Exit(FAILED)
 
 
 def _send(settings: Settings, made: Delivery) -> None:

@@ -18,7 +18,7 @@ from testyard.store import RunPath
 
 _RUN_ID = re.compile(r"[0-9]{8}_[0-9]{6}(?:_[0-9a-f]{5})?")
 #: The beginning of a request's id; the site finds the rest.
-_BEGINNING = re.compile(r"[0-9a-f][0-9a-f-]{5,34}")
+BEGINNING = re.compile(r"[0-9a-f][0-9a-f-]{5,34}")
 _FILES = ("log.gz", "artifacts.tar.gz", "result.tar")
 
 
@@ -60,7 +60,7 @@ def find(site: SiteClient, reference: str) -> Found:
     except NotThereError:
         pass
     request_id = _request_id(reference)
-    if request_id is None and _BEGINNING.fullmatch(reference.lower()):
+    if request_id is None and BEGINNING.fullmatch(reference.lower()):
         return _find_beginning(site, reference.lower())
     if request_id:
         try:

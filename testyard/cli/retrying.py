@@ -24,13 +24,13 @@ from testyard.cli.edge import (
     print_json,
     say,
 )
-from testyard.cli.reference import canonical
+from testyard.cli.reference import BEGINNING, canonical
 from testyard.cli.runview import outcome_text
 from testyard.cli.submit import ForceOption
 from testyard.cli.terminal import safe_text
 from testyard.errors import RequestError
 from testyard.index import RunRow, index_errors
-from testyard.index.read import find_runs
+from testyard.index.read import find_runs, requests_beginning
 from testyard.intake.again import wish_again
 from testyard.intake.selection import Choice, Kind, chosen
 from testyard.intake.submit import Wish
@@ -79,10 +79,7 @@ def retry(
     json_: JsonOption = False,
 ) -> None:
     """Ask again for what was run: same queue, same parameters, a new request."""
-    kinds = [Kind(word) for word in state or () if word in tuple(Kind)]
-    folders = [Path(word) for word in state or () if word not in tuple(Kind)]
-    if len(kinds) > 1 or len(folders) > 1:
-        raise UsageError("--state: one of regression, fail, tmpfail; and one folder")
+    kinds, folders = _kinds_and_folders(state or ())
     if bool(runs) is bool(kinds):
         raise UsageError("RUN or --state KIND: one of them is needed, not both")
     settings = command_settings(folders[0] if folders else _usual_folder())
@@ -117,6 +114,18 @@ def retry(
         ask_and_show(settings, wanted, as_json=json_)
 
 
+def _kinds_and_folders(words: Sequence[str]) -> tuple[list[Kind], list[Path]]:
+    """What ``--state`` was given, one of each at most. Raises UsageError."""
+    kinds = [Kind(word) for word in words if word in tuple(Kind)]
+    folders = [Path(word) for word in words if word not in tuple(Kind)]
+    for folder in folders:
+        if "/" not in str(folder) and not folder.is_dir():
+            raise UsageError(f"--state: {str(folder)!r} is none of {', '.join(Kind)}, and no folder")
+    if len(kinds) > 1 or len(folders) > 1:
+        raise UsageError(f"--state: one of {', '.join(Kind)}; and one folder")
+    return kinds, folders
+
+
 def _usual_folder() -> Path | None:
     named = os.environ.get("TESTYARD_STATE")
     return Path(named) if named else None
@@ -149,7 +158,7 @@ def _named(index: Engine, references: Sequence[str], settings: Settings) -> tupl
 
 
 def _only(connection: Connection, reference: str, name: str) -> RunRow:
-    rows = find_runs(connection, name)
+    rows = find_runs(connection, name) or _beginning(connection, name)
     if not rows:
         raise UsageError(
             f"RUN: no stored run {reference} is known here",
@@ -162,6 +171,16 @@ def _only(connection: Connection, reference: str, name: str) -> RunRow:
             resolution=f"Name one by its path: {rows[0].path}",
         )
     return rows[0]
+
+
+def _beginning(connection: Connection, text: str) -> tuple[RunRow, ...]:
+    """The runs of the only request whose id begins so. Raises UsageError if there are several."""
+    if not BEGINNING.fullmatch(text.lower()):
+        return ()
+    found = [row.request_id for row in requests_beginning(connection, text.lower())]
+    if len(found) > 1:
+        raise UsageError(f"RUN: {len(found)} requests have ids that begin with {text}: give more of it")
+    return find_runs(connection, found[0]) if found else ()
 
 
 def _wishes(

@@ -261,10 +261,13 @@ def waiting_before(connection: Connection, queue: str, accepted: float) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def taken_since(connection: Connection, queue: str, since: float) -> int:
-    """How many requests of a queue were taken since then (Unix time)."""
-    query = select(func.count()).where(request.c.queue == queue, request.c.taken > since)
-    return int(connection.execute(query).scalar_one())
+def taken_since(connection: Connection, queue: str, since: float) -> tuple[int, float]:
+    """How many requests of a queue were taken since then, and when the first of these was (Unix time)."""
+    query = select(func.count(), func.min(request.c.taken)).where(
+        request.c.queue == queue, request.c.taken > since
+    )
+    count, first = connection.execute(query).one()
+    return int(count), float(first or 0)
 
 
 def queue_lengths(connection: Connection) -> tuple[QueueRow, ...]:

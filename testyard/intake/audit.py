@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -109,7 +109,7 @@ def deeds(
     *,
     owner: str = "",
     request_id: str = "",
-    action: Action | None = None,
+    actions: Collection[Action] = (),
     before: int | None = None,
     limit: int = 100,
 ) -> tuple[tuple[int, Deed], ...]:
@@ -119,8 +119,8 @@ def deeds(
         query = query.where(audit.c.owner == owner)
     if request_id:
         query = query.where(audit.c.request_id == request_id)
-    if action:
-        query = query.where(audit.c.action == str(action))
+    if actions:
+        query = query.where(audit.c.action.in_([str(action) for action in actions]))
     if before is not None:
         query = query.where(audit.c.id < before)
     return tuple(

@@ -30,7 +30,7 @@ class Delivery:
     ``project`` is ``owner/project``, proved by the signature. ``event`` is the forge's word for it, ``id``
     the forge's id: no signature covers these two, nor ``query``, the hook's address behind the ``?``.
     ``time`` is Unix time. ``left_out`` counts refused ones before this one that nobody was told of.
-    ``not_before`` is the Unix time until which it is put off.
+    ``not_before`` is the Unix time until which it is put off; ``waits`` is why it was, the last time.
     """
 
     forge: str
@@ -44,6 +44,7 @@ class Delivery:
     refused: str = ""
     left_out: int = 0
     not_before: float = 0.0
+    waits: str = ""
 
     @property
     def key(self) -> str:
@@ -60,7 +61,7 @@ class Delivery:
     def from_bytes(cls, body: bytes) -> Delivery:
         """Read one; raises ResultError."""
         try:
-            value = {"not_before": 0.0, **parse_object(body)}
+            value = {"not_before": 0.0, "waits": "", **parse_object(body)}
             return cls(**{each.name: _typed(each.name, value[each.name]) for each in fields(cls)})
         except (KeyError, TypeError, ValueError) as error:
             raise ResultError(f"delivery: {error}") from error

@@ -115,15 +115,24 @@ class Gate:
         return True
 
     def note_refusal(
-        self, who: Identity, address: str, error: TestyardError, wishes: Sequence[Wish] = ()
+        self,
+        who: Identity,
+        address: str,
+        error: TestyardError,
+        wishes: Sequence[Wish] = (),
+        *,
+        package: str = "",
+        private: bool = False,
     ) -> None:
-        """Write into the audit log what was refused; of what is private only that something was."""
+        """Write into the audit log what was refused; of what is private only that something was.
+
+        ``package`` and ``private`` are for what has not become wishes.
+        """
         if isinstance(error, ForbiddenError) and error.login:  # they may come back and be known
             return
-        private = any(is_private(wish) for wish in wishes)
         details: dict[str, str] = {}
-        if not private:
-            packages = " ".join(dict.fromkeys(wish.package for wish in wishes))
+        if not private and not any(is_private(wish) for wish in wishes):
+            packages = " ".join(dict.fromkeys(wish.package for wish in wishes)) or package
             details = {"package": packages[:_LONGEST], "reason": error.brief[:_LONGEST]}
         with index_errors(), self.memory.begin() as memory:
             record_refusal(memory, Action.REFUSED, who, address=address, **details)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 #: Seconds for which it is kept that an archive exists, and that it does not.
 _THERE_SECONDS, _MISSING_SECONDS = 3600.0, 300.0
 _RETRY_SECONDS = 60.0
+#: Seconds for all that is looked up in one call; what is begun before may last as long again.
+_CALL_SECONDS = 20.0
+LATE = "others have not answered in time"
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,12 @@ class Notes:
     """What could not be found out in one call; each place once."""
 
     told: dict[str, str] = field(default_factory=dict)
+    until: float = field(default_factory=lambda: time.monotonic() + _CALL_SECONDS)
+
+    @property
+    def late(self) -> bool:
+        """True if nobody is to be asked any more in this call."""
+        return time.monotonic() > self.until
 
     def add(self, place: str, problem: str) -> None:
         """Tell of it."""
@@ -82,6 +92,9 @@ class Ppas:
     def look(self, ppa: Ppa, release: str, notes: Notes) -> Looked:
         """Raises RequestError if a testbed could not use it."""
         suite = Suite(self._settings.address(ppa), release, (self._settings.component,))
+        if notes.late:
+            notes.add(str(ppa), LATE)
+            return _Private(None)
         if not ppa.public:
             return self._private(ppa, suite, notes)
         self._check_key(ppa, notes)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from testyard.adapters.sources import Suite
 from testyard.errors import RequestError, SettingsError, words_of
-from testyard.intake.ppas import Notes, Ppas
+from testyard.intake.ppas import LATE, Notes, Ppas
 from testyard.intake.sourcecache import SourceCache
 from testyard.request import MIGRATION_REFERENCE, TestRequest
 from testyard.settings import Settings
@@ -98,15 +98,19 @@ class Published:
 
     def _holds(self, suites: Sequence[Suite], name: str, version: str | None, notes: Notes) -> bool:
         """True also if it cannot be found out."""
-        for suite in suites:
-            failed = self._cache.standing(suite).problem
-            age = RETRY_SECONDS if failed else self._settings.intake.archives_max_age
-            self._cache.renew(suite, older_than=age)
+        max_age = self._settings.intake.archives_max_age
+        asked = [
+            self._renew(suite, RETRY_SECONDS if self._cache.standing(suite).problem else max_age, notes)
+            for suite in suites
+        ]
         if self._cache.holds(suites, name, version):
             return True
-        for suite in suites:  # it may be newer than the index
-            self._cache.renew(suite, older_than=RETRY_SECONDS)
+        # it may be newer than the index
+        asked += [self._renew(suite, RETRY_SECONDS, notes) for suite in suites]
         if self._cache.holds(suites, name, version):
+            return True
+        if not all(asked):
+            notes.add(suites[asked.index(False) % len(suites)].place, LATE)
             return True
         standings = {suite: self._cache.standing(suite) for suite in suites}
         unknown = {suite: one for suite, one in standings.items() if one.problem or not one.checked}
@@ -116,3 +120,10 @@ class Published:
             notes.add(suites[0].place, "there is no such release, nor any other part of it")
             return True
         return bool(unknown)
+
+    def _renew(self, suite: Suite, older_than: float, notes: Notes) -> bool:
+        """False if it is to be asked, and there is no time for it."""
+        if notes.late and self._cache.is_due(suite, older_than=older_than):
+            return False
+        self._cache.renew(suite, older_than=older_than)
+        return True

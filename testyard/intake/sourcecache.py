@@ -88,6 +88,10 @@ class SourceCache:
         with self._open() as connection:
             return connection.execute(query, (name, places, version, version)).fetchone() is not None
 
+    def is_due(self, suite: Suite, *, older_than: float) -> bool:
+        """True if the archive was not asked for so many seconds."""
+        return not 0 <= self._clock() - self.standing(suite).tried < older_than
+
     def renew(self, suite: Suite, *, older_than: float) -> None:
         """Ask the archive, unless that was tried less than so many seconds ago.
 
@@ -95,7 +99,7 @@ class SourceCache:
         goes wrong is told by `standing`.
         """
         before = self.standing(suite)
-        if 0 <= self._clock() - before.tried < older_than:
+        if not self.is_due(suite, older_than=older_than):
             return
         with self._alone(suite, wait=not before.checked) as alone:
             if alone and self._clock() - self.standing(suite).tried >= older_than:

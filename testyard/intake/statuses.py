@@ -264,7 +264,11 @@ def failed(connection: Connection, row: Status, problem: str, pause: float | Non
 
 
 def put_off(connection: Connection, row: Status, problem: str, pause: float) -> None:
-    """The forge was not asked at all: again after ``pause`` seconds, and it counts as no attempt."""
+    """The forge was not asked at all: none of the project's rows before ``pause`` seconds are over.
+
+    It counts as no attempt. All at once, as one by one 25,000 rows keep SQLite's only writer busy.
+    """
+    now = time.time()
     connection.execute(
         update(status)
         .where(_key(row), status.c.holder == row.holder)
@@ -272,8 +276,12 @@ def put_off(connection: Connection, row: Status, problem: str, pause: float) -> 
             holder="",
             problem=limits.text(problem),
             attempts=case((status.c.attempts > 0, status.c.attempts - 1), else_=0),
-            next_attempt=time.time() + pause,
+            next_attempt=now + pause,
         )
+    )
+    due = and_(status.c.forge == row.forge, status.c.project == row.project, status.c.next_attempt <= now)
+    connection.execute(
+        update(status).where(due).values(holder="", problem=limits.text(problem), next_attempt=now + pause)
     )
 
 

@@ -147,6 +147,7 @@ class LocalState:
             },
             "database": {"url": f"sqlite:///{self.path}/index.db"},
             "site": {"url": self.url("web")},
+            "intake": {"url": self.url("web")},  # by which pages know that there is a form for requests
             "topology": {"releases": (self.release,), "architectures": (self.arch,)},
             # a killed worker's request is another's after 10 s; the network is this machine's own
             "worker": {

@@ -37,10 +37,11 @@ class Frame:
     @classmethod
     def of_site(cls, settings: Settings) -> Frame:
         """For pages that the site serves."""
-        intake = settings.intake
+        intake, site = settings.intake, settings.site.url.rstrip("/")
+        url = intake.url.rstrip("/")
         return cls(
-            intake=intake.url.rstrip("/"),
-            asks=bool(intake.url or intake.logins),
+            intake=url if url != site else "",
+            asks=bool(url or intake.logins),
             scripts=("live.js",),
         )
 

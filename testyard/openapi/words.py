@@ -37,4 +37,4 @@ def _problem(found: object, model: type[BaseModel]) -> str:
         known = sorted(field.alias or name for name, field in model.model_fields.items())
         return f"there is no such field; known: {', '.join(known)}"
     words = _WORDS.get(kind)
-    return words.format(**context) if words else str(found["msg"])[:200]
+    return words.format(**context) if words else str(found["msg"]).removeprefix("Value error, ")[:200]

@@ -20,8 +20,9 @@ from web.addresses import Addresses
 from web.secrets import hidden_request, public_runs, shown_request
 from web.views import RequestView, RunView
 
-#: Seconds over which a queue's pace is measured.
+#: Seconds over which a queue's pace is measured at most, and at least.
 _PACE = 3 * 3600.0
+_LEAST_PACE = 60.0
 _LOGGED = (RequestState.RUNNING, RequestState.DONE)
 
 
@@ -77,8 +78,11 @@ def _wait(index: Connection, row: RequestRow) -> tuple[int | None, float | None]
         return None, None
     before = waiting_before(index, row.queue, row.accepted if row.accepted is not None else row.updated)
     now = time.time()
-    taken = taken_since(index, row.queue, now - _PACE)
-    return before + 1, now + (before + 1) * _PACE / taken if taken else None
+    taken, first = taken_since(index, row.queue, now - _PACE)
+    if not taken:
+        return before + 1, None
+    # of a young instance, or a queue that was empty for long, three hours would say nothing
+    return before + 1, now + (before + 1) * max(now - first, _LEAST_PACE) / taken
 
 
 def _log(row: RequestRow, page: str) -> LogAddresses | None:

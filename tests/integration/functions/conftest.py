@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from sqlalchemy import Engine
 
 from tests.forges import ForgeServer, forge_server
+from tests.integration.functions.desk import Desk
 from tests.integration.functions.hook_yard import Yard, yard_with
 from tests.integration.functions.results import CONTAINER
 from tests.servers import Rabbit, Swift, rabbit_node, swift_server
@@ -131,3 +132,16 @@ def yard(
     """The work on hooks' deliveries."""
     with yard_with(rabbit, store_settings, store, hook_forge, database, tmp_path) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def kept_desk(rabbit: Rabbit, tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    """The request function's app, on a database of its own."""
+    return Desk(tmp_path_factory.mktemp("desk"), rabbit.url)
+
+
+@pytest.fixture
+def desk(kept_desk: Desk) -> Desk:
+    """One that remembers nothing."""
+    kept_desk.forget()
+    return kept_desk

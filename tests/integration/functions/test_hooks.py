@@ -27,7 +27,7 @@ from tests.hooks import (
     gitlab_merge,
     gitlab_note,
 )
-from tests.integration.brokers import wait_for, waiting
+from tests.integration.brokers import channel_to, wait_for, waiting
 from tests.integration.functions.hook_yard import ADDRESS, OTHER, QUEUE, Yard, at
 from testyard.adapters.amqp import HOOKS_LATER_QUEUE, HOOKS_QUEUE, Publisher
 from testyard.errors import ResultError
@@ -243,6 +243,13 @@ def test_a_forge_that_is_away_is_asked_later(yard: Yard) -> None:
     yard.deliver(github_pull("opened"), "")
     assert waiting(yard.rabbit, HOOKS_LATER_QUEUE) == 1
     assert yard.statuses() == {}
+    ((action, why),) = yard.audit()
+    assert (action, why.startswith("waits: "), "503" in why) == ("hook taken", True, True)
+    with channel_to(yard.rabbit.url) as channel:
+        _, _, body = channel.basic_get(HOOKS_LATER_QUEUE, auto_ack=True)
+    yard.work.handle(body)
+    assert waiting(yard.rabbit, HOOKS_LATER_QUEUE) == 1
+    assert len(yard.audit()) == 1, "one line for all its waiting"
     yard.pauses_end()
     yard.deliver(github_pull("opened"), "", time=time.time() - 22000)
     assert "503" in yard.statuses()["testyard"][1]

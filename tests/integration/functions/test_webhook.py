@@ -26,7 +26,6 @@ from tests.hooks import (
     PROJECT,
     SECRET,
     Hook,
-    Served,
     forgejo_comment,
     forgejo_pull,
     github_comment,
@@ -36,10 +35,9 @@ from tests.hooks import (
     gitlab_merge,
     gitlab_note,
     gitlab_push,
-    projects_file,
-    served_webhook,
 )
 from tests.integration.brokers import channel_to, wait_for, waiting
+from tests.served import Served, projects_file, served_webhook
 from tests.servers import Rabbit
 from testyard.adapters.amqp import HOOKS_QUEUE, declare_topology
 from testyard.errors import SettingsError

@@ -3,28 +3,22 @@
 
 from __future__ import annotations
 
-import base64
 import gc
-import gzip
-import hashlib
 import lzma
-import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.archives import LOGIN, RELEASE, TOKEN, ArchiveSite, archive_files
+from tests.integration.intake.sources import Archive, Served, serving
 from testyard.admission import SourceArchive
 from testyard.errors import RequestError
-from testyard.intake.ppas import Notes
+from testyard.intake.ppas import LATE, Notes
 from testyard.intake.published import Published
 from testyard.request import TestRequest, make_request
 from testyard.settings import Intake, Settings, Worker
@@ -32,64 +26,10 @@ from testyard.settings import Intake, Settings, Worker
 PRIVATE = f"{LOGIN}:{TOKEN}@team/hidden"
 
 
-@dataclass
-class Served:
-    """A server of a folder on loopback; ``asked`` has status and path of all that was asked."""
-
-    folder: Path
-    url: str = ""
-    asked: list[str] = field(default_factory=list)
-    failing: str = ""
-    tags: bool = False
-
-    def count(self, part: str) -> int:
-        return sum(part in line for line in self.asked)
-
-
 @pytest.fixture
 def serve() -> Iterator[Callable[[Path], Served]]:
-    servers = []
-    expected = f"Basic {base64.b64encode(f'{LOGIN}:{TOKEN}'.encode()).decode()}"
-
-    def start(folder: Path) -> Served:
-        served = Served(folder)
-
-        class Handler(SimpleHTTPRequestHandler):
-            def do_GET(self) -> None:
-                if served.failing and served.failing in self.path:
-                    self.send_error(500)
-                elif self.path.startswith("/private/") and self.headers["Authorization"] != expected:
-                    self.send_error(401)
-                elif served.tags and self.path.endswith("InRelease"):
-                    self._tagged(Path(self.translate_path(self.path)))
-                else:
-                    super().do_GET()
-
-            def _tagged(self, path: Path) -> None:
-                content = path.read_bytes() if path.is_file() else None
-                tag = f'"{hashlib.sha256(content or b"").hexdigest()}"'
-                same = self.headers["If-None-Match"] == tag
-                self.send_response(404 if content is None else 304 if same else 200)
-                self.send_header("ETag", tag)
-                self.end_headers()
-                self.wfile.write(b"" if same else content or b"")
-
-            def log_request(self, code: Any = "-", size: Any = "-") -> None:
-                served.asked.append(f"{int(code)} {self.path}")
-
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        servers.append(server)
-        served.url = f"http://127.0.0.1:{server.server_port}"
-        return served
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    with serving() as start:
+        yield start
 
 
 @pytest.fixture(scope="module")
@@ -183,54 +123,6 @@ def test_packages_triggers_and_archives(
     del published
     gc.collect()
     assert not folder.exists()
-
-
-class Archive:
-    """An archive of text files, published anew at will."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._time = 1_700_000_000
-
-    def publish(
-        self,
-        *sources: str,
-        suite: str = "noble",
-        form: str = ".xz",
-        component: str = "main",
-        by_hash: bool = False,
-    ) -> None:
-        place = self._folder / "dists" / suite / component / "source"
-        place.mkdir(parents=True, exist_ok=True)
-        text = "".join(
-            f"Package: {source.partition('/')[0]}\nBinary: x\nVersion: {source.partition('/')[2]}\n"
-            f"Maintainer: Nobody\nFiles:\n 0123 1 x_1.dsc\n\n"
-            for source in sources
-        ).encode()
-        pack: Callable[[bytes], bytes] = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress}[form]
-        half = len(text) // 2  # as several processors pack it
-        data = pack(text[:half]) + pack(text[half:])
-        for old in place.iterdir():
-            if old.is_file():
-                old.unlink()
-        sha256 = hashlib.sha256(data).hexdigest()
-        path = place / ("by-hash/SHA256" if by_hash else "") / (sha256 if by_hash else f"Sources{form}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        release = self._folder / "dists" / suite / "InRelease"
-        yes = "Acquire-By-Hash: yes\n" if by_hash else ""
-        self._write(
-            release,
-            f"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\nOrigin: x\nSuite: {suite}\n{yes}"
-            f"MD5Sum:\n 0123 1 {component}/source/Sources{form}\nSHA256:\n"
-            f" {sha256} {len(data):>9} {component}/source/Sources{form}\n"
-            "-----BEGIN PGP SIGNATURE-----\n\nxxxx\n-----END PGP SIGNATURE-----\n",
-        )
-
-    def _write(self, path: Path, text: str) -> None:
-        path.write_text(text)
-        self._time += 10  # the server tells whole seconds
-        os.utime(path, (self._time, self._time))
 
 
 @pytest.fixture
@@ -329,6 +221,26 @@ def test_an_archive_that_does_not_answer_holds_nothing_up(
     assert len(looked_up(published, request("bash"), "noble")) == 4
 
 
+def test_one_call_does_not_ask_for_ever(
+    archive: Archive, serve: Callable[[Path], Served], tmp_path: Path, clock: Clock
+) -> None:
+    archive.publish("gzip/1")
+    served = serve(tmp_path / "www")
+    published = Published(settings(served), clock)
+    late = Notes(until=0)
+    published.check(request("nothing"), "noble", late)
+    assert (served.asked, LATE in late.lines[0]) == ([], True)
+    assert refused(published, request("nothing"), "noble").startswith("package: nothing is not published")
+    asked = len(served.asked)
+    with pytest.raises(RequestError):  # what is known by then is as good as before
+        published.check(request("nothing"), "noble", Notes(until=0))
+    clock.now += 3600
+    late = Notes(until=0)
+    published.check(request("nothing"), "noble", late)
+    published.check(request("gzip"), "noble", late)
+    assert (len(served.asked), len(late.lines)) == (asked, 1)
+
+
 def test_a_file_that_is_not_what_the_index_says_is_not_taken(
     archive: Archive, serve: Callable[[Path], Served], tmp_path: Path, clock: Clock
 ) -> None:
@@ -397,7 +309,7 @@ _WORKER = """
 import sys
 from testyard.admission import SourceArchive
 from testyard.errors import RequestError
-from testyard.intake.ppas import Notes
+from testyard.intake.ppas import LATE, Notes
 from testyard.intake.published import Published
 from testyard.request import make_request
 from testyard.settings import Intake, Settings

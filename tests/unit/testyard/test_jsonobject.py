@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from testyard.jsonobject import MAX_DEPTH, parse_object
+from testyard.jsonobject import MAX_DEPTH, parse_object, parse_value
 
 
 def nested(levels: int) -> str:
@@ -40,3 +40,11 @@ def test_objects_are_taken(text: str | bytes) -> None:
 def test_what_no_reader_can_take_is_refused(text: str | bytes, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         parse_object(text)
+
+
+def test_a_key_given_twice() -> None:
+    text = '{"a": 1, "b": {"c": 1, "c": 2}}'
+    assert parse_value(text) == {"a": 1, "b": {"c": 2}}
+    with pytest.raises(ValueError, match="'c' is given twice"):
+        parse_value(text, keys_once=True)
+    assert parse_value('[{"a": 1}, {"a": 2}]', keys_once=True) == [{"a": 1}, {"a": 2}]

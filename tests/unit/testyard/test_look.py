@@ -28,6 +28,7 @@ def test_links_lead_to_where_things_are_served(tmp_path: Path) -> None:
 
     assert 'href="/running"' in shown(frame_of("site"))
     assert 'href="https://ask.example/request"' in shown(frame_of("site", url="https://ask.example/"))
+    assert 'href="/request"' in shown(frame_of("site", url="https://tests.example"))
     asking = shown(frame_of("intake", url="https://ask.example"))
     assert 'href="https://tests.example/running"' in asking
     assert 'href="/request"' in asking

@@ -236,12 +236,14 @@ def test_the_index_is_asked_for_a_limited_number_at_a_time(
         async with AsyncExitStack() as stack:
             for request_id in (QUEUED, RUNNING, DONE, REJECTED, ID):
                 assert await stack.enter_async_context(hub.reading(request_id)) is not None
-            asked.clear()
-            await asyncio.sleep(0.4)
+            asked.clear()  # perhaps in the middle of a round
+            while len(asked) < 6:
+                await asyncio.sleep(0.05)
         await hub.close()
 
     asyncio.run(read())
-    assert asked[:3] == [2, 2, 1]
+    assert [2, 2, 1] in [asked[number : number + 3] for number in range(4)]
+    assert max(asked) == 2
 
 
 def test_streams_have_a_limited_number_of_places(database: str, monkeypatch: pytest.MonkeyPatch) -> None:

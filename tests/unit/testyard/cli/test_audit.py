@@ -55,6 +55,8 @@ def test_all_and_some(testyard: Command, deeds: None) -> None:
         (("--owner", "github/jane"), 2),
         (("--request", ID.upper()), 2),
         (("--action", "request c"), 1),
+        (("--action", "request"), 2),
+        (("--action", "refused"), 1),
         (("--action", "login"), 0),
         (("--before", "2"), 1),
     ):
@@ -74,7 +76,7 @@ def test_json(testyard: Command, deeds: None) -> None:
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [(("--action", "request"), "request accepted, request refused"), (("--request", "x"), "must be a UUID")],
+    [(("--action", "dance"), "request accepted, request refused"), (("--request", "x"), "must be a UUID")],
 )
 def test_what_makes_no_sense(testyard: Command, options: tuple[str, ...], words: str) -> None:
     result = testyard("audit", *options)
