@@ -160,10 +160,10 @@ def test_pages_of_a_real_run_in_a_browser(system: System, chromium: Browser) -> 
     assert "expected 4, got 5" in raw.text
     artifacts = page.get_by_role("link", name="Artifacts").get_attribute("href") or ""
     assert httpx.get(artifacts, trust_env=False).status_code == 200
+    assert problems == []
     page.get_by_role("link", name="Request again").click()
     assert "Log in" in page.inner_text("main")  # nobody else may ask here
     page.close()
-    assert problems == []
 
 
 def test_live_page_of_a_running_test(system: System, chromium: Browser) -> None:
