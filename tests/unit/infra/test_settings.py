@@ -16,6 +16,9 @@ stage = "devel"
 [[admin_networks]]
 name = "office"
 prefix = "192.0.2.0/24"
+[[operators]]
+name = "me"
+key = "ssh-ed25519 AAAA me"
 [[regions]]
 name = "north"
 architectures = ["amd64"]
@@ -23,7 +26,7 @@ external_network = "public"
 subnet = "10.1.0.0/24"
 """
 SECOND_REGION = GOOD[GOOD.index("[[regions]]") :]
-SECOND_ADMIN = GOOD[GOOD.index("[[admin") : GOOD.index("[[regions]]")]
+SECOND_ADMIN = GOOD[GOOD.index("[[admin") : GOOD.index("[[operators]]")]
 
 
 def write(tmp_path: Path, text: str) -> str:
@@ -75,6 +78,58 @@ def test_own_file_is_read_into_types(tmp_path: Path) -> None:
             "admin_networks: prefix: given twice: 192.0.2.0/24",
         ),
         ("[[regions]]", SECOND_REGION + "[[regions]]", "regions: name: given twice: north"),
+        ('"ssh-ed25519 AAAA me"', '"-----BEGIN OPENSSH PRIVATE KEY-----"', "operators.0.key: "),
+        ('[[operators]]\nname = "me"\nkey = "ssh-ed25519 AAAA me"\n', "", "operators: Field required"),
+        ("[[regions]]", "[broker]\nnodes = 2\n[[regions]]", "broker.nodes: Input should be 1 or 3"),
+        (
+            "[[regions]]",
+            "[flavors.sizes.small]\nram = 4\n[[regions]]",
+            "flavors.sizes.small.cpus: Field requ",
+        ),
+        ("[[regions]]", '[images]\nbase = "{arch}"\n[[regions]]', "images: base: only {architecture}"),
+        ("[[regions]]", '[balancer]\ntls = "files"\n[[regions]]', "balancer: host: missing"),
+        (
+            "[[regions]]",
+            '[balancer]\nhost = "a.b"\ntls = "acme"\n[[regions]]',
+            "balancer: tls: acme needs public",
+        ),
+        (
+            "[[regions]]",
+            '[balancer]\nkind = "octavia"\nhost = "a.b"\ntls = "files"\n[[regions]]',
+            "balancer: certificate_ref: missing",
+        ),
+        ("[[regions]]", '[functions]\nwhich = ["index"]\n[[regions]]', "functions: which: status is missing"),
+        (
+            "[[regions]]",
+            '[[identity.credentials]]\nname = "x"\n[[regions]]',
+            "identity: credentials: functions",
+        ),
+        ("[[regions]]", '[release]\nurl = "http://x"\nsha256 = "0"\n[[regions]]', "release.url: "),
+        (
+            '"10.1.0.0/24"',
+            '"10.1.0.0/24"\n[[regions.lxd]]\nname = "a"\narchitectures = ["armhf", "amd64"]',
+            "regions.0.lxd.0: architectures: no machine runs all of armhf, amd64",
+        ),
+        (
+            '"10.1.0.0/24"',
+            '"10.1.0.0/24"\n' + '[[regions.lxd]]\nname = "a"\n' * 2,
+            "regions.0: lxd: name: given twice: a",
+        ),
+        (
+            '"10.1.0.0/24"',
+            '"10.1.0.0/24"\n[[regions.lxd]]\nname = "a"\nsame_host = "h1"',
+            "regions.0.lxd.0.same_host: ",
+        ),
+        (
+            '"10.1.0.0/24"',
+            '"10.1.0.0/24"\n[[regions.workers]]\nname = "a"\nmachine = "armhf"',
+            "regions.0.workers.0: machine: no cloud has instances of armhf; take arm64",
+        ),
+        (
+            '"10.1.0.0/24"',
+            '"10.1.0.0/24"\n[[regions.workers]]\nname = "a"\narchitectures = ["arm64"]',
+            "regions.0.workers.0: architectures: amd64 runs no tests of arm64 in unshare",
+        ),
     ],
 )
 def test_an_error_names_file_and_field(tmp_path: Path, old: str, new: str, expected: str) -> None:
