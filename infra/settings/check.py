@@ -61,6 +61,12 @@ def _stage(settings: Settings) -> Iterator[Problem]:
             f"none, so the workers of {settings.regions[-1].name} cannot reach the broker",
             "Add the networks from which the other regions' routers connect.",
         )
+    if (settings.broker.clients or len(settings.regions) > 1) and not settings.broker.host:
+        yield Problem(
+            "broker.host",
+            "missing, and its certificate is for the name by which those outside connect",
+            "Write a name, and have it lead to the floating addresses (outputs of the stack broker).",
+        )
 
 
 def _networks(settings: Settings) -> Iterator[Problem]:

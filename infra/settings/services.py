@@ -14,6 +14,8 @@ from infra.settings.base import Architecture, Label, RegionName, Release, Sectio
 FunctionName = Literal["index", "status", "request", "webhook", "forge", "notify"]
 #: The operator's files that functions read, by their settings' names.
 FunctionFile = Literal["policy", "logins", "projects", "rules"]
+#: A name of the network's, or nothing.
+HOST = r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?(\.|$))*$"
 #: Addresses are kept for so many of each (addresses.py).
 MOST_NODES = 20
 
@@ -53,6 +55,9 @@ class Broker(Section):
     nodes: Literal[1, 3] = 1
     flavor: Label = "data"
     volume: int = Field(default=20, ge=5, le=4096, description="GiB, for each")
+    host: str = Field(
+        default="", pattern=HOST, max_length=253, description="its name for those outside the home region"
+    )
     clients: tuple[Network, ...] = Field(
         default=(), description="networks outside that may connect, by floating addresses"
     )
@@ -100,12 +105,7 @@ class Balancer(Section):
 
     kind: Literal["haproxy", "octavia"] = Field(default="haproxy", description="an instance, or the cloud's")
     flavor: Label = Field(default="service", description="of the instance")
-    host: str = Field(
-        default="",
-        pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?(\.|$))*$",
-        max_length=253,
-        description="its name",
-    )
+    host: str = Field(default="", pattern=HOST, max_length=253, description="its name")
     public: bool = Field(default=False, description="a floating address, and open to everybody")
     tls: Literal["acme", "files", "none"] = Field(
         default="none", description="certificate by ACME, from the operator's files, or plain HTTP"

@@ -17,9 +17,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from testyard.local.front import HEALTH, render_front
+from testyard.local.front import render_front
 from testyard.local.health import check_part
 from testyard.local.state import LocalState
+from testyard.routes import HEALTH
 
 
 class Echo(BaseHTTPRequestHandler):

@@ -3,43 +3,22 @@
 
     python -m testyard.local.front STATE_FOLDER
 
-writes its file and *becomes* it. Who answers what is in `ROUTES`; all else is the site's.
+writes its file and *becomes* it. Who answers what is in `testyard/routes.py`; all else is the site's.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from testyard.errors import SettingsError, TestyardError
 from testyard.local.files import write_private
 from testyard.local.ports import LOOPBACK
 from testyard.local.state import LocalState
+from testyard.routes import HEALTH, ROUTES
 
 HAPROXY = Path("/usr/sbin/haproxy")
-#: Answered by HAProxy itself.
-HEALTH = "/health/front"
-
-
-@dataclass(frozen=True)
-class Route:
-    """Which requests go to a part: a condition in HAProxy's words."""
-
-    part: str
-    condition: str
-
-
-ROUTES = (
-    Route("webhook", "{ path_beg /hooks/ }"),
-    # a hook that was set up for autopkgtest-cloud; a person's confirmation has no such header
-    Route("webhook", "{ path /request.cgi } { method POST } { req.hdr(X-GitHub-Event) -m found }"),
-    Route("webhook", "{ path /request.cgi } { method POST } { req.hdr(X-Gitlab-Event) -m found }"),
-    Route("request", "{ path /request /request.cgi /login /logout /tokens }"),
-    Route("request", "{ path_beg /request/ /login/ /tokens/ /api/v1/retry/ }"),
-    Route("request", "{ path_beg /api/v1/ } !{ method GET HEAD OPTIONS }"),
-)
 
 # a part that is just being started again is waited for: readers of a running log would give up at an error
 _HEAD = """\

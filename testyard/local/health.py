@@ -12,8 +12,8 @@ import pika.exceptions
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
 from testyard.errors import words_of
-from testyard.local.front import HEALTH
 from testyard.local.state import LocalState
+from testyard.routes import HEALTH
 
 TIMEOUT = 3.0  # seconds that a part gets to answer
 HEARTBEAT_AGE = 15.0  # seconds after which a worker counts as stuck; it writes each 5 s

@@ -130,6 +130,10 @@ CASES: dict[str, tuple[Change, str]] = {
         lambda s: s.update(balancer={}),
         "balancer.tls: none, and production is no place for tokens and sessions in clear.",
     ),
+    "a broker without a name": (
+        lambda s: s["broker"].pop("host"),
+        "broker.host: missing, and its certificate is for the name by which those outside connect.",
+    ),
     "a region cut off from the broker": (
         lambda s: s["broker"].pop("clients"),
         "broker.clients: none, so the workers of south cannot reach the broker.",
