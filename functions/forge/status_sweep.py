@@ -30,6 +30,9 @@ from testyard.store import CLAIMS, RESULT, RunPath, is_private
 
 #: A request is looked at again after a quarter of its age, and not less or more often than this (seconds).
 _SOONEST, _LATEST = 10.0, 300.0
+#: Requests of one sweep: each takes 3 questions to the store, 30 ms. Of 500 at a time, with 25,000 that
+#: waited, the function did little else.
+_AT_ONCE = 40
 #: Seconds after which a request that nobody knows is looked for among the dead letters, and between two
 #: such looks.
 _DEAD_AFTER = 300.0
@@ -62,27 +65,31 @@ class StatusSweep:
         Raises StoreError, BrokerError, TestyardError.
         """
         with index_errors(), self._memory.connect() as connection:
-            rows = statuses.silent(connection)
-        changed = sum(self._look(row) for row in rows)
+            rows = statuses.silent(connection, limit=_AT_ONCE)
+        same = [row for row in rows if not self._look(row)]
+        now = time.time()
+        with index_errors(), self._memory.begin() as connection:
+            for row in same:
+                pause = min(max((now - row.created) / 4, _SOONEST), _LATEST)
+                statuses.looked(connection, row.request_id, pause)
+        changed = len(rows) - len(same)
         changed += self._look_among_dead_letters()
         with index_errors(), self._memory.begin() as connection:
             statuses.forget_old(connection)
         return changed
 
-    def _look(self, row: Status) -> int:
+    def _look(self, row: Status) -> bool:
+        """True if it had changed."""
         with index_errors(), self._index.connect() as connection:
             known = find_request(connection, row.request_id)
         found = self._found(row, known)
-        age = time.time() - row.created
+        if found is None:
+            return False
         with index_errors(), self._memory.begin() as connection:
-            if found is not None:
-                changed = statuses.change(
-                    connection, row.request_id, found.shown, when=found.when, ended=found.ended
-                )
-                if changed:
-                    return 1
-            statuses.looked(connection, [row.request_id], min(max(age / 4, _SOONEST), _LATEST))
-        return 0
+            changed = statuses.change(
+                connection, row.request_id, found.shown, when=found.when, ended=found.ended
+            )
+        return bool(changed)
 
     def _found(self, row: Status, known: RequestRow | None) -> Found | None:
         found = self._by_result(known) or self._by_claim(row, known) or _by_index(known)

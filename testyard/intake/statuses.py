@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -285,7 +285,7 @@ def put_off(connection: Connection, row: Status, problem: str, pause: float) -> 
     )
 
 
-def silent(connection: Connection, *, limit: int = 500) -> tuple[Status, ...]:
+def silent(connection: Connection, *, limit: int) -> tuple[Status, ...]:
     """Those that have not ended and are to be looked at, the longest waiting first."""
     query = select(status).where(status.c.next_look <= time.time(), _open()).order_by(status.c.next_look)
     return tuple(_status(row) for row in connection.execute(query.limit(limit)))
@@ -299,12 +299,10 @@ def waiting_since(connection: Connection, when: float) -> frozenset[str]:
     return frozenset(connection.execute(query).scalars())
 
 
-def looked(connection: Connection, request_ids: Sequence[str], pause: float) -> None:
-    """Nothing is new about these: look again after ``pause`` seconds."""
+def looked(connection: Connection, request_id: str, pause: float) -> None:
+    """Nothing is new about it: look again after ``pause`` seconds."""
     connection.execute(
-        update(status)
-        .where(status.c.request_id.in_(request_ids), _open())
-        .values(next_look=time.time() + pause)
+        update(status).where(status.c.request_id == request_id, _open()).values(next_look=time.time() + pause)
     )
 
 

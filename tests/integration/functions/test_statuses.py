@@ -262,7 +262,7 @@ def test_a_look_that_finds_nothing_new_is_rarer_with_age(tellers: Tellers) -> No
     tellers.want()
     tellers.sweep()
     with tellers.memory.connect() as connection:
-        assert statuses.silent(connection) == ()
+        assert statuses.silent(connection, limit=10) == ()
     assert tellers.row.wanted is Shown.QUEUED
 
 

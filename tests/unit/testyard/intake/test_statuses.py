@@ -195,16 +195,16 @@ def test_a_private_one_keeps_no_name(memory: Engine) -> None:
 def test_a_look_at_those_that_are_silent(memory: Engine) -> None:
     want(memory)
     with memory.begin() as connection:
-        assert statuses.silent(connection) == ()
+        assert statuses.silent(connection, limit=10) == ()
         statuses.look_at(connection, ONE)
-        assert [row.request_id for row in statuses.silent(connection)] == [ONE]
-        statuses.looked(connection, [ONE], 60)
-        assert statuses.silent(connection) == ()
+        assert [row.request_id for row in statuses.silent(connection, limit=10)] == [ONE]
+        statuses.looked(connection, ONE, 60)
+        assert statuses.silent(connection, limit=10) == ()
         statuses.look_at(connection, ONE)
     change(memory, Shown.PASS, 3)
     with memory.begin() as connection:
         statuses.look_at(connection, ONE)
-        assert statuses.silent(connection) == (), "it has ended"
+        assert statuses.silent(connection, limit=10) == (), "it has ended"
 
 
 def test_what_ended_long_ago_is_forgotten(memory: Engine) -> None:
