@@ -42,7 +42,7 @@ def started(testbed: Testbed, folder: Path, package: str, *options: str, big: bo
     workspace = Workspace(folder / f"run-{package}")
     workspace.folder.mkdir(mode=0o711)
     command = Command(machine_release(), machine_architecture(), package, options, big=big)
-    yield Run(testbed.start(workspace, command, lambda: False), workspace)
+    yield Run(testbed.start(workspace, command, print, lambda: False), workspace)
     testbed.remove(workspace)
     assert not workspace.folder.exists()
 

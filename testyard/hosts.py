@@ -14,6 +14,14 @@ from testyard.queue import QueueName
 from testyard.section import Section
 
 
+def only_known_parts(name: str) -> str:
+    """An image's name or alias. Raises ValueError if it has other parts in braces than are filled in."""
+    left = name.replace("{release}", "").replace("{architecture}", "")
+    if "{" in left or "}" in left or name.startswith("-"):
+        raise ValueError("must be a name; {release} and {architecture} may be in it")
+    return name
+
+
 class Host(Section):
     """What every kind has. Empty ``architectures`` or ``releases``: all of the topology."""
 
@@ -135,13 +143,7 @@ class LxdHost(Host):
     big_memory: int = Field(default=8192, ge=256, description="MiB, for packages on the list big_packages")
     big_disk: int = Field(default=100, ge=1, description="GiB, for packages on the list big_packages")
 
-    @field_validator("image", "vm_image")
-    @classmethod
-    def _only_known_parts(cls, alias: str) -> str:
-        left = alias.replace("{release}", "").replace("{architecture}", "")
-        if "{" in left or "}" in left or alias.startswith("-"):
-            raise ValueError("must be an alias; {release} and {architecture} may be in it")
-        return alias
+    _image_parts = field_validator("image", "vm_image")(only_known_parts)
 
     @model_validator(mode="after")
     def _both_or_none(self) -> LxdHost:
@@ -150,9 +152,45 @@ class LxdHost(Host):
         return self
 
 
+class OpenStackHost(Host):
+    """A project of an OpenStack cloud: each test in an instance of its own, that is deleted afterwards."""
+
+    testbed: Literal["openstack"] = "openstack"
+    cloud: str = Field(default="", description="entry of clouds.yaml; empty: the OS_* variables")
+    region: str = Field(default="", description="empty: the entry's, or the only one")
+    flavor: str = Field(min_length=1, description="name of the instances' flavor")
+    big_flavor: str = Field(default="", description="for packages on the list big_packages; empty: flavor")
+    image: str = Field(
+        default="testyard/{release}/{architecture}",
+        description="name of the image, with {release} and {architecture}; of several the newest",
+    )
+    network: str = Field(min_length=1, description="name or id of the network that instances are in")
+    security_groups: tuple[str, ...] = Field(
+        min_length=1, description="names or ids: ssh from this machine, and nowhere else of ours"
+    )
+    server_group: str = Field(default="", description="name or id of a group that spreads instances")
+    keypair: str = Field(default="", description="of an operator who may look at instances, too")
+    availability_zone: str = ""
+    user: str = Field(
+        default="root", pattern=r"^[a-z_][a-z0-9_.-]*$", description="who logs in; gets sudo if not root"
+    )
+    address_family: Literal[4, 6] = Field(default=4, description="of the address that is used")
+    boot_timeout: int = Field(default=900, ge=10, description="seconds until an instance must be ready")
+    quota_timeout: int = Field(
+        default=3600, ge=0, description="seconds to wait while the project's quota is used up"
+    )
+    packages: tuple[str, ...] = Field(
+        default=("dpkg-dev",), description="installed before the test, where the image does not have them"
+    )
+    user_data: Path | None = Field(default=None, description="file with more cloud-config for each instance")
+
+    _image_parts = field_validator("image")(only_known_parts)
+
+
 #: A host of any kind; ``testbed`` tells which.
 AnyHost = Annotated[
-    UnshareHost | NullHost | ChrootHost | SshHost | QemuHost | LxdHost, Field(discriminator="testbed")
+    UnshareHost | NullHost | ChrootHost | SshHost | QemuHost | LxdHost | OpenStackHost,
+    Field(discriminator="testbed"),
 ]
 
 #: The kinds that need nothing but the worker's machine, by their names.

@@ -68,6 +68,8 @@ def needing_another(testbed: Sequence[str]) -> str:
             return "the run had no testbed but the machine itself"
         case "ssh":
             return "the run was on a machine of the operator's, reached by ssh"
+        case "openstack":
+            return "the run was in an instance of the operator's cloud"
         case "lxd":
             return f"the run's image, {testbed[-1]}, is on the worker's LXD server"
     return ""

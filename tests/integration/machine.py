@@ -140,7 +140,7 @@ def inside(folder: Path, kind: str, variables: list[str]) -> str:
         package_for(kind),
         options=tuple(f"--env={variable}" for variable in variables),
     )
-    process = testbed.start(workspace, command, lambda: False)
+    process = testbed.start(workspace, command, print, lambda: False)
     said = b""
     while chunk := os.read(process.output, 1 << 16):
         said += chunk

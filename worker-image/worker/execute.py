@@ -189,7 +189,7 @@ class Execution:
             stopped = self._cancelled.is_set
             self._testbed.prepare(command.release, command.architecture, self._note, stopped)
             self.phases.enter(Phase.TESTBED)
-            process = self._testbed.start(self.workspace, command, stopped)
+            process = self._testbed.start(self.workspace, command, self._note, stopped)
         except OSError as error:
             raise TestbedError(f"the testbed could not be started: {error}") from error
         ended = False

@@ -88,8 +88,17 @@ class Testbed(Protocol):
         Raises TestbedError; CancelledRun soon after ``cancelled`` says true.
         """
 
-    def start(self, workspace: Workspace, command: Command, cancelled: Callable[[], bool]) -> Process:
-        """Start autopkgtest. Raises TestbedError; CancelledRun soon after ``cancelled`` says true."""
+    def start(
+        self,
+        workspace: Workspace,
+        command: Command,
+        note: Callable[[str], None],
+        cancelled: Callable[[], bool],
+    ) -> Process:
+        """Start autopkgtest; tells ``note`` what takes long before it.
+
+        Raises TestbedError; CancelledRun soon after ``cancelled`` says true.
+        """
 
     def empty(self, workspace: Workspace) -> None:
         """Remove what the testbed left in the run's folder; the worker's own files stay."""

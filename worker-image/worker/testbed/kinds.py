@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from testyard.errors import SettingsError
-from testyard.hosts import ChrootHost, Host, LxdHost, NullHost, QemuHost, SshHost, UnshareHost
+from testyard.hosts import ChrootHost, Host, LxdHost, NullHost, OpenStackHost, QemuHost, SshHost, UnshareHost
 from testyard.settings import Worker
 from worker import process
 from worker.testbed.account import testbed_account
@@ -58,6 +58,11 @@ def make_testbed(host: Host, settings: Worker, owners: Owners) -> Testbed:
             from worker.testbed.lxd import lxd_testbed  # noqa: PLC0415
 
             return lxd_testbed(host, settings, testbed_account(settings.testbed_user), owners)
+        case OpenStackHost():
+            # 60 MB and 1 s that only workers with such a host need
+            from worker.testbed.openstack import openstack_testbed  # noqa: PLC0415
+
+            return openstack_testbed(host, settings, testbed_account(settings.testbed_user), owners)
         case _:
             raise SettingsError(f"worker.hosts: {host.name}: there are no testbeds of this kind")
 

@@ -25,9 +25,9 @@ from worker.testbed.base import Command, PlainProcess, Problem, Process, Workspa
 from worker.testbed.fitness import missing_programs, user_namespaces
 from worker.testbed.lxd_fence import Fence
 from worker.testbed.lxd_images import ARCHITECTURES, ContainerRecipe, LxdImages
-from worker.testbed.lxd_owner import Owner, owner, remove_run
+from worker.testbed.lxd_owner import Owner, remove_run
 from worker.testbed.lxd_server import REMOTE, LxdServer
-from worker.testbed.owners import Owners
+from worker.testbed.owners import Owners, owner_name
 from worker.testbed.sandbox import Inside, autopkgtest, local_sources, make_box, start_inside
 from worker.testbed.tree import TreeCache
 
@@ -151,7 +151,13 @@ class LxdTestbed:
             note(f"storage pool {self.host.pool} is a folder, which may not limit the testbed's disk")
         self.images.ensure(release, architecture, note, cancelled)
 
-    def start(self, workspace: Workspace, command: Command, cancelled: Callable[[], bool]) -> Process:
+    def start(
+        self,
+        workspace: Workspace,
+        command: Command,
+        note: Callable[[str], None],
+        cancelled: Callable[[], bool],
+    ) -> Process:
         """See `Testbed`."""
         account = replace(self.server.account, group=self.server.client_group())
         box = make_box(account, workspace)
@@ -216,7 +222,7 @@ def lxd_testbed(host: LxdHost, settings: Worker, account: Account, owners: Owner
     trees = TreeCache(settings.tree_dir, account, settings.tree_max_age, ContainerRecipe())
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        owned = owners.kept(owner(settings.work_dir, host.name, settings.name))
+        owned = owners.kept(Owner(owner_name(settings.work_dir, host.name, settings.name)))
     except OSError as error:
         raise LastingTestbedError(
             f"the worker's folder cannot be written to: {error.strerror}",

@@ -1,22 +1,13 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Whose an instance is, written in its own configuration: so that what is removed is what its owner left.
-
-An owner is one worker's use of one host: the id of its work folder, which only one process has at a
-time, and the host's name. It knows which of its runs go on, so any other instance of its own is left
-over, at its next start too. Of other owners it knows only what they write: a time until which they
-vouch for an instance, which they put off each hour.
-"""
+"""Whose a LXD instance is, written in its own configuration (`worker.testbed.owners`)."""
 
 from __future__ import annotations
 
 import logging
-import os
 import secrets
-import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 
 import pylxd
 from pylxd.exceptions import LXDAPIException, NotFound
@@ -24,12 +15,10 @@ from pylxd.models import Instance
 
 from testyard.errors import TestbedError
 from worker.testbed.lxd_server import LxdServer
+from worker.testbed.owners import expired, vouched
 
 log = logging.getLogger(__name__)
 
-#: Seconds for which an owner vouches for an instance: 24 times the time between two renewals. No run
-#: survives a worker that is cut off from the host for so long.
-VOUCHED = 86400.0
 #: Keys of an instance's configuration.
 _OWNER, _RUN, _UNTIL = "user.testyard.owner", "user.testyard.run", "user.testyard.until"
 #: Seconds between two looks after a run was killed, and until they end.
@@ -49,7 +38,7 @@ class Owner:
         token = secrets.token_hex(8)
         with self._lock:
             self._running[token] = server
-        marks = {_OWNER: self.name, _RUN: token, _UNTIL: _vouched()}
+        marks = {_OWNER: self.name, _RUN: token, _UNTIL: vouched()}
         return token, tuple(word for key, value in marks.items() for word in ("-c", f"{key}={value}"))
 
     def end(self, token: str) -> None:
@@ -66,7 +55,7 @@ class Owner:
         for instance in found:
             marks = instance.config
             if marks[_OWNER] != self.name:
-                if _expired(marks):
+                if expired(marks.get(_UNTIL, "")):
                     note(f"removing {instance.name}, which {marks[_OWNER]} left")
                     remove(instance)
             elif marks.get(_RUN) not in running:
@@ -85,22 +74,6 @@ class Owner:
                             _renew(client, instance)
             except TestbedError as error:  # in an hour again, and 23 times more
                 log.warning("host %s: nobody vouches for its runs: %s", server.host.name, error.brief)
-
-
-def owner(work_dir: Path, host: str, worker: str) -> Owner:
-    """The owner; makes an id for the work folder if it has none. Raises OSError."""
-    file = work_dir / "lxd" / "id"
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        made = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        pass
-    else:
-        with open(made, "w") as opened:
-            opened.write(secrets.token_hex(8))
-    # the machine's name too: a folder may have been copied with all of the machine
-    parts = (worker, socket.gethostname(), file.read_text().strip(), host)
-    return Owner("/".join("-".join(part.split()) for part in parts))
 
 
 def remove_run(client: pylxd.Client, token: str, *, killed: bool) -> None:
@@ -146,18 +119,6 @@ def _instances(client: pylxd.Client) -> list[Instance]:
 
 def _renew(client: pylxd.Client, instance: Instance) -> None:
     try:
-        client.api.instances[instance.name].patch(json={"config": {_UNTIL: _vouched()}})
+        client.api.instances[instance.name].patch(json={"config": {_UNTIL: vouched()}})
     except NotFound:
         return  # its run has just ended
-
-
-def _vouched() -> str:
-    return str(int(time.time() + VOUCHED))
-
-
-def _expired(marks: Mapping[str, str]) -> bool:
-    """True if its owner vouches for it no more; a mark that is no time is none of ours."""
-    try:
-        return float(marks.get(_UNTIL, "")) < time.time()
-    except ValueError:
-        return False

@@ -47,7 +47,13 @@ class NullTestbed:
         """See `Testbed`."""
         note("testbed null: the test runs on the worker's machine, unprotected")
 
-    def start(self, workspace: Workspace, command: Command, cancelled: Callable[[], bool]) -> Process:
+    def start(
+        self,
+        workspace: Workspace,
+        command: Command,
+        note: Callable[[str], None],
+        cancelled: Callable[[], bool],
+    ) -> Process:
         """See `Testbed`."""
         box = workspace.out.parent
         (box / "tmp").mkdir(parents=True)

@@ -94,7 +94,13 @@ class QemuTestbed:
                 )
             note(f"no KVM: {reason}; processors are emulated, and all limits are longer")
 
-    def start(self, workspace: Workspace, command: Command, cancelled: Callable[[], bool]) -> Process:
+    def start(
+        self,
+        workspace: Workspace,
+        command: Command,
+        note: Callable[[str], None],
+        cancelled: Callable[[], bool],
+    ) -> Process:
         """See `Testbed`."""
         box = make_box(self.account, workspace)
         emulated = self.kvm.known != ""

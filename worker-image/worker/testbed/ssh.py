@@ -41,7 +41,8 @@ for found in $(grep -lzs "^$1" /proc/[0-9]*/environ); do
 done
 if [ $# -gt 1 ]; then rm -rf /tmp/autopkgtest.* /tmp/autopkgtest-run-wrapper; fi
 """
-_PROGRAMS = {
+#: Programs and the packages that have them.
+PROGRAMS = {
     "autopkgtest": "autopkgtest",
     "newuidmap": "uidmap",
     "setpriv": "util-linux",
@@ -73,6 +74,34 @@ class SshProcess:
         self._run.kill()
 
 
+def start_by_ssh(
+    host: SshHost,
+    workspace: Workspace,
+    command: Command,
+    cancelled: Callable[[], bool],
+    *,
+    account: Account,
+    source_dir: Path | None,
+    mark: str = "",
+) -> Process:
+    """autopkgtest with its ssh runner; ``mark``, a variable, is in the environment of a test's processes.
+
+    Raises TestbedError, CancelledRun. The files of the host's keys are not needed any more afterwards.
+    """
+    box = make_box(account, workspace)
+    folder = box / "ssh"
+    folder.mkdir(mode=0o700)
+    account.give(folder)
+    sources = local_sources(source_dir, command)
+    place = (f"--hostname={host.address}", f"--port={host.port}", f"--login={host.user}")
+    able = (f"--capability={name}" for name in host.capabilities)
+    words = autopkgtest(command, sources, "ssh", *place, *able)
+    marks = (f"--env={mark}",) if mark else ()
+    inside = Inside(("env", f"PATH={_PATH}", words[0], *marks, *words[1:]), stage="client", sources=sources)
+    agent = sshclient.make_client(account, host, folder, "/work/ssh")
+    return start_inside(account, box, inside, cancelled, (agent,))
+
+
 @dataclass(frozen=True)
 class SshTestbed:
     """See `worker.testbed.base.Testbed`."""
@@ -90,7 +119,7 @@ class SshTestbed:
 
     def problems(self) -> tuple[Problem, ...]:
         """See `Testbed`."""
-        found = (*missing_programs(_PROGRAMS), *user_namespaces(self.account))
+        found = (*missing_programs(PROGRAMS), *user_namespaces(self.account))
         if found:
             return found
         try:
@@ -126,19 +155,24 @@ class SshTestbed:
         if not self.host.reset:
             self._sweep(_MARK, "all")
 
-    def start(self, workspace: Workspace, command: Command, cancelled: Callable[[], bool]) -> Process:
+    def start(
+        self,
+        workspace: Workspace,
+        command: Command,
+        note: Callable[[str], None],
+        cancelled: Callable[[], bool],
+    ) -> Process:
         """See `Testbed`."""
         mark = f"{_MARK}={secrets.token_hex(8)}"
-        box = make_box(self.account, workspace)
-        folder = box / "ssh"
-        folder.mkdir(mode=0o700)
-        self.account.give(folder)
-        sources = local_sources(self.source_dir, command)
-        words = autopkgtest(command, sources, "ssh", *self._runner())
-        marked = ("env", f"PATH={_PATH}", words[0], f"--env={mark}", *words[1:])
-        inside = Inside(marked, stage="client", sources=sources)
-        agent = sshclient.make_client(self.account, self.host, folder, "/work/ssh")
-        run = start_inside(self.account, box, inside, cancelled, (agent,))
+        run = start_by_ssh(
+            self.host,
+            workspace,
+            command,
+            cancelled,
+            account=self.account,
+            source_dir=self.source_dir,
+            mark=mark,
+        )
         return SshProcess(run, lambda: self._sweep(mark))
 
     def empty(self, workspace: Workspace) -> None:
@@ -148,15 +182,6 @@ class SshTestbed:
     def remove(self, workspace: Workspace) -> None:
         """See `Testbed`."""
         self.account.remove_tree(workspace.folder)
-
-    def _runner(self) -> list[str]:
-        host = self.host
-        return [
-            f"--hostname={host.address}",
-            f"--port={host.port}",
-            f"--login={host.user}",
-            *(f"--capability={name}" for name in host.capabilities),
-        ]
 
     def _reach(self, cancelled: Callable[[], bool]) -> sshclient.Answer:
         """Ask it; one that was just brought back has time to start."""

@@ -67,7 +67,13 @@ class UnshareTestbed:
             note(f"making a root tree for {release} {architecture}; this takes 20 to 40 s, once a day")
         self.trees.get(release, architecture, cancelled)
 
-    def start(self, workspace: Workspace, command: Command, cancelled: Callable[[], bool]) -> Process:
+    def start(
+        self,
+        workspace: Workspace,
+        command: Command,
+        note: Callable[[str], None],
+        cancelled: Callable[[], bool],
+    ) -> Process:
         """See `Testbed`."""
         tree = self.trees.path(command.release, command.architecture)
         inside = self.runner(command, tree, local_sources(self.source_dir, command))
