@@ -18,6 +18,10 @@ class Asker:
         self._client = httpx.AsyncClient(transport=transport, base_url=url)
         self._runner = asyncio.Runner()
 
+    def delete(self, path: str, **more: Any) -> httpx.Response:
+        """DELETE."""
+        return self._runner.run(self._client.delete(path, **more))
+
     def get(self, path: str, **more: Any) -> httpx.Response:
         """GET, without following a redirect."""
         return self._runner.run(self._client.get(path, **more))

@@ -22,7 +22,7 @@ SECRET_ENDS = ("", "_file", "_env")
 def read_toml(setting: str, path: Path) -> dict[str, Any]:
     """A file that the setting names. Raises SettingsError if it cannot be read, or is no TOML."""
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"{setting}: {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -78,8 +78,8 @@ class FileTable:
             return os.environ[value].strip()
         if given[0].endswith("_file"):
             try:
-                return Path(value).read_text().strip()
-            except (OSError, UnicodeDecodeError) as error:
+                return Path(value).read_text(encoding="utf-8").strip()
+            except (OSError, ValueError) as error:
                 raise self.wrong(f"{given[0]}: {value} cannot be read") from error
         return value
 

@@ -11,25 +11,21 @@ from sqlalchemy import Connection, Engine, select
 
 from testyard.cancel import cancel
 from testyard.event import Event, EventKind
-from testyard.index import RequestState, index_errors
+from testyard.index import index_errors
 from testyard.index.read import request_states
 from testyard.intake import audit
+from testyard.intake.again import what_is_asked
 from testyard.intake.audit import Action
 from testyard.intake.identity import Identity
-from testyard.intake.known import cancelled_ids
+from testyard.intake.known import cancelled_ids, under_way
 from testyard.intake.schema import asked
 from testyard.intake.submit import Wish
 from testyard.ports import Store
 from testyard.queue import QueueName
 from testyard.request import parse_body
 
-_UNDER_WAY = (RequestState.QUEUED, RequestState.RUNNING)
-#: Seconds for which a request counts as waiting though no event has told of it.
-_UNSEEN = 3600.0
 #: Requests about one pull request that are looked at, the newest first.
 _MOST = 500
-#: Keys of a request that are of one asking, not of what is asked for.
-_OF_ONE_ASKING = ("uuid", "requester", "submit-time")
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ def about(memory: Engine, index: Engine, thing: str) -> tuple[Before, ...]:
         select(
             asked.c.request_id, asked.c.queue, asked.c.package, asked.c.owner, asked.c.subject, asked.c.body
         )
-        .add_columns(asked.c.created)
+        .add_columns(asked.c.sent)
         .where(asked.c.subject.startswith(f"{thing}@", autoescape=True))
         .order_by(asked.c.created.desc())
         .limit(_MOST)
@@ -66,7 +62,6 @@ def about(memory: Engine, index: Engine, thing: str) -> tuple[Before, ...]:
         gone = cancelled_ids(connection, [row.request_id for row in rows])
     with index_errors(), index.connect() as connection:
         states = request_states(connection, [row.request_id for row in rows])
-    recent = time.time() - _UNSEEN
     return tuple(
         Before(
             row.request_id,
@@ -75,14 +70,10 @@ def about(memory: Engine, index: Engine, thing: str) -> tuple[Before, ...]:
             row.owner,
             row.subject,
             parse_body(row.body).submit_time or "",
-            row.request_id not in gone and _waits_or_runs(states.get(row.request_id), row.created > recent),
+            row.request_id not in gone and under_way(states.get(row.request_id), row.sent),
         )
         for row in rows
     )
-
-
-def _waits_or_runs(state: RequestState | None, recent: bool) -> bool:
-    return recent if state is None else state in _UNDER_WAY
 
 
 def again(connection: Connection, request_id: str) -> Wish | None:
@@ -92,7 +83,7 @@ def again(connection: Connection, request_id: str) -> Wish | None:
     if row is None:
         return None
     request = parse_body(row.body)
-    parameters = {key: value for key, value in request.parameters.items() if key not in _OF_ONE_ASKING}
+    parameters = what_is_asked(request.parameters)
     return Wish(QueueName.parse(row.queue), request.package, parameters, force=True, subject=row.subject)
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, delete, select
 
 from functions.forge import asked
 from functions.forge.hands import Hands, RefusedError
-from functions.forge.newest import forget_old, is_paid, labels_given, note_paid, take_as_newest
+from functions.forge.newest import forget_old, is_done, labels_given, note_done, take_as_newest
 from functions.forge.order import Order
 from functions.forge.plan import asks_for, chosen, plan_for
 from functions.forge.shown import CONTEXT, Planned, derived_id, place_of, show_problem, show_requests
@@ -196,10 +196,10 @@ class HookWork:
 
     def _pay(self, who: Identity, planned: Sequence[Planned]) -> None:
         """Count them once, however often their delivery is worked on."""
-        first = planned[0].wish.request_id
-        if not is_paid(self._hands.memory, first):
+        deed = f"paid/{planned[0].wish.request_id}"
+        if not is_done(self._hands.memory, deed):
             self._hands.gate.admit(who, "", len(planned))
-            note_paid(self._hands.memory, first, time.time())
+            note_done(self._hands.memory, deed, time.time())
 
     def _refused(self, hook: Hook, delivery: Delivery, reason: str, *, show: bool = True) -> RefusedError:
         if hook.head and show:
@@ -220,7 +220,22 @@ class HookWork:
             pull = self._hands.forges.of(project).pull_request(hook.project, hook.number)
             full = of_pull_request(hook, pull)
             hook = replace(full, who=hook.who, member=hook.member)
-        return "; ".join(self._obey_one(command, hook, delivery, project, who) for command in commands)
+        done = []
+        for number, command in enumerate(commands):
+            if command.verb == "cancel":
+                done.append(self._cancel_once(number, hook, delivery, who))
+            else:
+                done.append(self._obey_one(command, hook, delivery, project, who))
+        return "; ".join(done)
+
+    def _cancel_once(self, number: int, hook: Hook, delivery: Delivery, who: Identity) -> str:
+        """If the delivery is worked on again, what its later commands have asked for must go on."""
+        deed = f"cancelled/{delivery.key}/{number}"
+        if is_done(self._hands.memory, deed):
+            return "cancelled before"
+        outcome = self._end(hook, delivery, who, f"{hook.who} said /cancel")
+        note_done(self._hands.memory, deed, time.time())
+        return outcome
 
     def _commenter(self, hook: Hook, project: Project) -> Identity:
         """Who may push to the project may do there what its hook may; others what the policy gives them.
@@ -246,8 +261,6 @@ class HookWork:
     def _obey_one(
         self, command: Command, hook: Hook, delivery: Delivery, project: Project, who: Identity
     ) -> str:
-        if command.verb == "cancel":
-            return self._end(hook, delivery, who, f"{hook.who} said /cancel")
         if command.verb == "retest":
             return self._rerun(hook, delivery, project, who)
         hook = replace(hook, kind=HookKind.UPDATED)

@@ -21,7 +21,7 @@ _KEEP = 60 * 86400.0
 #: A forge whose clock is so many seconds ahead has a wrong one: the time of arrival counts.
 _AHEAD = 86400.0
 _DAY = 86400.0
-_NEWEST, _LABELS, _PAID = "hook-newest/", "hook-labels/", "hook-paid/"
+_NEWEST, _LABELS, _DONE = "hook-newest/", "hook-labels/", "hook-done/"
 
 
 @dataclass(frozen=True)
@@ -96,25 +96,23 @@ def labels_given(memory: Engine, hook: Hook, delivery: Delivery) -> frozenset[st
     return None if before is None else hook.labels - set(before)
 
 
-def is_paid(memory: Engine, request_id: str) -> bool:
-    """True if the requests that begin with this one were counted before: by a first attempt."""
+def is_done(memory: Engine, deed: str) -> bool:
+    """True if something that must not be done twice was done: by a first attempt at the same delivery."""
     with index_errors(), memory.connect() as connection:
-        query = select(fact.c.key).where(fact.c.key == _PAID + request_id)
+        query = select(fact.c.key).where(fact.c.key == _DONE + deed)
         return connection.execute(query).first() is not None
 
 
-def note_paid(memory: Engine, request_id: str, now: float) -> None:
-    """Remember for a day that they were counted."""
+def note_done(memory: Engine, deed: str, now: float) -> None:
+    """Remember it for a day."""
     values = {"value": {}, "expires": now + _DAY}
     with index_errors(), memory.begin() as connection:
         connection.execute(
-            insert_for(connection.dialect)(fact)
-            .values(key=_PAID + request_id, **values)
-            .on_conflict_do_nothing()
+            insert_for(connection.dialect)(fact).values(key=_DONE + deed, **values).on_conflict_do_nothing()
         )
 
 
 def forget_old(connection: Connection, now: float) -> None:
     """Remove what is not needed any more."""
-    for kind in (_NEWEST, _LABELS, _PAID):
+    for kind in (_NEWEST, _LABELS, _DONE):
         connection.execute(delete(fact).where(fact.c.key.startswith(kind), fact.c.expires < now))

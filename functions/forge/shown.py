@@ -44,7 +44,8 @@ def show_requests(connection: Connection, hook: Hook, made: Iterable[tuple[Plann
     """Let the commit show how the requests go on; what was wrong before is no more."""
     if _is_of_others(connection, hook):
         return
-    for planned, accepted in made:
+    # in one order: of two that write the same rows in another one PostgreSQL ends one
+    for planned, accepted in sorted(made, key=lambda pair: pair[0].context):
         want(
             connection,
             accepted.request_id,

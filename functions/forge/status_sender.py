@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -35,6 +36,8 @@ _WRONG_ATTEMPTS = 10
 _READ_ATTEMPTS = 5
 #: Seconds until a project is looked at again that has no token: somebody must write it into a file.
 _NOBODY_PAUSE = 600.0
+#: Seconds until the same is said again of a project, and so many of which it is known.
+_SAY_AGAIN, _MOST_SAID = 3600.0, 1000
 #: Rows of one call of `tell_all`.
 _AT_ONCE = 50
 
@@ -47,7 +50,7 @@ class StatusSender:
     ) -> None:
         self._memory, self._store, self._projects, self._forges = memory, store, projects, forges
         self._site = site
-        self._said: set[tuple[str, str]] = set()
+        self._say_again: dict[tuple[str, str], float] = {}
 
     def tell_all(self) -> int:
         """Tell what is to be told now; returns how many rows it tried. Raises TestyardError."""
@@ -86,10 +89,13 @@ class StatusSender:
         return self._forges.of(project)
 
     def _nobody(self, row: Status, problem: str) -> ForgeError:
-        """There is no account with which the forge could be told: said once, as it stays so for long."""
+        """There is no account with which the forge could be told: said once an hour."""
         place = f"{row.forge}/{'a private project' if row.private else row.project}"
-        if (place, problem) not in self._said:
-            self._said.add((place, problem))
+        now = time.monotonic()
+        if now >= self._say_again.get((place, problem), 0.0):
+            if len(self._say_again) >= _MOST_SAID:  # their names may be anybody's
+                self._say_again.clear()
+            self._say_again[place, problem] = now + _SAY_AGAIN
             log.warning("%s: no statuses: %s", place, problem)
         return ForgeError(problem, retry_after=_NOBODY_PAUSE, unasked=True)
 

@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from functions.index.claims import done
 from testyard.adapters.deadletters import DeadLetter
 from testyard.cancel import cancelled
-from testyard.errors import ResultError
+from testyard.errors import ResultError, StoreError
 from testyard.index import RequestRow, RequestState, index_errors
 from testyard.index.read import find_request
 from testyard.intake import statuses
@@ -66,13 +66,22 @@ class StatusSweep:
         """
         with index_errors(), self._memory.connect() as connection:
             rows = statuses.silent(connection, limit=_AT_ONCE)
-        same = [row for row in rows if not self._look(row)]
+        same, trouble = [], []
+        for row in rows:
+            try:
+                if not self._look(row):
+                    same.append(row)
+            except StoreError as error:  # of this one alone, perhaps: the others are looked at all the same
+                trouble.append(error)
+                same.append(row)
         now = time.time()
         with index_errors(), self._memory.begin() as connection:
             for row in same:
                 pause = min(max((now - row.created) / 4, _SOONEST), _LATEST)
                 statuses.looked(connection, row.request_id, pause)
         changed = len(rows) - len(same)
+        if trouble and len(trouble) == len(rows):
+            raise trouble[0]
         changed += self._look_among_dead_letters()
         with index_errors(), self._memory.begin() as connection:
             statuses.forget_old(connection)

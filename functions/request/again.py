@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute
 
 from functions.request.cgi import by_post_only, confirm, may_submit_by_get, submit
 from functions.request.retry import wish_for
-from functions.request.sending import check_known, looked_through
+from functions.request.sending import check_known, counted, looked_through
 from functions.request.visit import Visit, page_route
 from functions.request.wanted import Wanted
 from functions.request.who import reader_of
@@ -35,8 +35,8 @@ def _link(visit: Visit) -> Response:
     reference = visit.request.path_params["reference"]
     if visit.caller.by_token and not may_submit_by_get(visit):
         return by_post_only(visit)
-    wish, wanted = _wish(visit, reference)
-    asked = looked_through(visit, wanted, lambda: (wish,))
+    wish, wanted = counted(visit, lambda: _wish(visit, reference))
+    asked = looked_through(visit, wanted, lambda: (wish,), paid=1)
     if may_submit_by_get(visit):
         return submit(visit, wanted, asked)
     return confirm(visit, wanted, asked, again=reference)
@@ -46,9 +46,9 @@ def _button(visit: Visit) -> Response:
     check_known(visit)
     if not visit.caller.by_token:
         visit.check_form()
-    wish, wanted = _wish(visit, visit.one("run"))
+    wish, wanted = counted(visit, lambda: _wish(visit, visit.one("run")))
     wish = replace(wish, force=visit.one("force") == "1")
-    return submit(visit, wanted, looked_through(visit, wanted, lambda: (wish,)))
+    return submit(visit, wanted, looked_through(visit, wanted, lambda: (wish,), paid=1))
 
 
 def _wish(visit: Visit, reference: str) -> tuple[Wish, Wanted]:
@@ -75,5 +75,6 @@ def _shown(wish: Wish) -> Wanted:
         test_git=masked(request.test_git or ""),
         testname=request.testname or "",
         all_proposed="1" if request.all_proposed else "",
+        secret=request.private,
         **values,
     )

@@ -12,7 +12,14 @@ from starlette.responses import Response
 
 from functions.request.calls import Call, answer
 from testyard import fields
-from testyard.errors import ConflictError, MissingError, RequestError, TestyardError
+from testyard.errors import (
+    ConflictError,
+    ForbiddenError,
+    LimitError,
+    MissingError,
+    RequestError,
+    TestyardError,
+)
 from testyard.event import PRIVATE_PACKAGE, Event, EventKind
 from testyard.index import RequestState, index_errors
 from testyard.index.read import find_request
@@ -40,10 +47,14 @@ class _Found:
 
 def cancel(call: Call) -> Response:
     """``DELETE /api/v1/requests/{id}``: a note in the store, and the event if no worker has it yet."""
-    request_id = _request_id(call)
-    found = _find(call, request_id)
-    call.gate.admit(call.who, call.address)
-    call.gate.may_cancel(call.who, found.owner, found.package, found.queue)
+    try:
+        call.gate.admit(call.who, call.address)
+        request_id = _request_id(call)
+        found = _find(call, request_id)
+        call.gate.may_cancel(call.who, found.owner, found.package, found.queue)
+    except (ForbiddenError, LimitError, MissingError) as error:
+        call.gate.note_refusal(call.who, call.address, error)
+        raise
     if found.state not in _UNDER_WAY:
         raise ConflictError(f"The request has ended ({found.state}): nothing is left to cancel.")
     reason = _reason(call)

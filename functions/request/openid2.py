@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 
 import httpx
 from openid import fetchers
@@ -14,9 +14,10 @@ from openid.consumer.discover import DiscoveryFailure, discover
 from openid.extensions import sreg
 
 from functions.request.places import OpenidPlace
-from functions.request.provider import TIMEOUT, Kept, LoginError, Person, ProviderAwayError, Start
+from functions.request.provider import Kept, LoginError, Person, ProviderAwayError, Start, asked
 from testyard.errors import words_of
 
+_REDIRECTIONS = 3
 _TEAMS = "http://ns.launchpad.net/2007/openid-teams"
 
 
@@ -27,7 +28,7 @@ class OpenidProvider:
         self._place = place
         self._kept = Kept()
         # the library has one way to reach the net for all of a process; its own has no time limit
-        fetchers.setDefaultFetcher(_Fetcher(), wrap_exceptions=False)
+        fetchers.setDefaultFetcher(Fetcher(), wrap_exceptions=False)
 
     def start(self, back: str, state: str) -> Start:
         """See `Provider`."""
@@ -73,22 +74,26 @@ class OpenidProvider:
         return Person.of(nickname, nickname, [team for team in teams.split(",") if team])
 
 
-class _Fetcher(fetchers.HTTPFetcher):  # type: ignore[misc]
-    """How the library reaches the net."""
+class Fetcher(fetchers.HTTPFetcher):  # type: ignore[misc]
+    """How the library reaches the net: an identity's address is anybody's, though at the provider's."""
 
     def fetch(self, url: str, body: Any = None, headers: Any = None) -> Any:
-        """Ask, with a time limit. Raises HTTPFetchingError."""
+        """Ask, within limits of time and size, and nobody but who was meant. Raises HTTPFetchingError."""
+        form = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
+        method = "POST" if body else "GET"
+        place = url
         try:
-            if urlsplit(url).scheme not in ("https", "http"):
-                raise fetchers.HTTPFetchingError(why=f"{url}: not an address of the web")
-            with httpx.Client(timeout=TIMEOUT, follow_redirects=True, max_redirects=3) as client:
-                form = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
-                method = "POST" if body else "GET"
-                answer = client.request(method, url, content=body, headers={**form, **(headers or {})})
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            for _ in range(_REDIRECTIONS + 1):
+                if urlsplit(place).scheme not in ("https", "http") or _origin(place) != _origin(url):
+                    raise fetchers.HTTPFetchingError(why=f"{_origin(url)} leads elsewhere")
+                answer = asked(method, place, content=body, headers={**form, **(headers or {})})
+                if method != "GET" or not answer.has_redirect_location:
+                    found = {key.lower(): value for key, value in answer.headers.items()}
+                    return fetchers.HTTPResponse(place, answer.status_code, found, answer.content)
+                place = urljoin(place, answer.headers["location"])
+        except (httpx.HTTPError, httpx.InvalidURL, ProviderAwayError, ValueError) as error:
             raise fetchers.HTTPFetchingError(why=words_of(error)) from error
-        found = {key.lower(): value for key, value in answer.headers.items()}
-        return fetchers.HTTPResponse(str(answer.url), answer.status_code, found, answer.content)
+        raise fetchers.HTTPFetchingError(why=f"{_origin(url)} leads round and round")
 
 
 def _origin(url: str) -> str:

@@ -19,6 +19,8 @@ TIMEOUT = httpx.Timeout(10.0, connect=5.0)
 #: Seconds for which a provider's description and keys are kept, and that it could not be reached.
 _KEPT, _AWAY = 3600.0, 30.0
 _LARGEST = 1024 * 1024
+#: What is looked at of an answer's headers; those about its form on the way are not its body's any more.
+_KEPT_HEADERS = ("content-type", "location", "x-xrds-location")
 _MOST_GROUPS = 1000
 _USER = re.compile(r"[^\s/\x00-\x1f\x7f*?\[\]@]{1,200}")
 _GROUP = re.compile(r"[^\s\x00-\x1f\x7f]{1,200}")
@@ -102,16 +104,25 @@ class Provider(Protocol):
         """Who came back with ``told`` in the address. Raises LoginError, ProviderAwayError."""
 
 
+def asked(method: str, url: str, **more: Any) -> httpx.Response:
+    """A provider's answer, whatever its status, with its body; no redirection is followed.
+
+    Raises ProviderAwayError if it is too long, httpx.HTTPError, httpx.InvalidURL.
+    """
+    with httpx.Client(timeout=TIMEOUT) as client, client.stream(method, url, **more) as answer:
+        body = bytearray()
+        for part in answer.iter_bytes():
+            body += part
+            if len(body) > _LARGEST:
+                raise ProviderAwayError("the login provider's answer is too long")
+        kept = {name: answer.headers[name] for name in _KEPT_HEADERS if name in answer.headers}
+        return httpx.Response(answer.status_code, headers=kept, content=bytes(body))
+
+
 def asked_json(method: str, url: str, **more: Any) -> Any:
     """A provider's answer. Raises LoginError if it refuses, ProviderAwayError."""
     try:
-        with httpx.Client(timeout=TIMEOUT) as client, client.stream(method, url, **more) as answer:
-            body = bytearray()
-            for part in answer.iter_bytes():
-                body += part
-                if len(body) > _LARGEST:
-                    raise ProviderAwayError("the login provider's answer is too long")
-            whole = httpx.Response(answer.status_code, content=bytes(body))
+        whole = asked(method, url, **more)
         if 400 <= whole.status_code < 500:
             raise LoginError("The provider refused this login. Try again.")
         if not whole.is_success:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select
 from testyard import fields
 from testyard.errors import ConflictError, MissingError, RequestError
 from testyard.index.read import find_runs
-from testyard.intake.again import check_secrets, wish_again
+from testyard.intake.again import check_secrets, what_is_asked, wish_again
 from testyard.intake.identity import Identity, Scope
 from testyard.intake.schema import asked
 from testyard.intake.submit import Wish
@@ -16,8 +16,6 @@ from testyard.queue import QueueName
 from testyard.request import parse_body
 from testyard.store import is_private
 
-#: Keys that belong to one request only.
-_OWN = ("uuid", "requester", "submit-time")
 _UNKNOWN = "No run that is to be seen here, and no request of ours, has this id."
 
 
@@ -53,5 +51,5 @@ def _as_asked(memory: Connection, request_id: str, who: Identity) -> Wish | None
         return None
     request = parse_body(row.body)
     check_secrets(request.parameters, row.owner, who.owner)
-    wanted = {key: value for key, value in request.parameters.items() if key not in _OWN}
+    wanted = what_is_asked(request.parameters)
     return Wish(QueueName.parse(row.queue), request.package, wanted)

@@ -7,16 +7,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import TypeVar
 from urllib.parse import quote
 
 from functions.request.visit import Visit
 from functions.request.wanted import Wanted, in_old_words
-from testyard.errors import ForbiddenError, LimitError, RequestError
+from testyard.errors import ConflictError, ForbiddenError, LimitError, MissingError, RequestError
 from testyard.intake.gate import Gate
 from testyard.intake.known import Standing
 from testyard.intake.policy import Right
 from testyard.intake.submit import Accepted, Door, Wish
 
+_T = TypeVar("_T")
 SUBMITTED = "Test request submitted."
 _WORDS = {
     Standing.RUNNING: "Test already running",
@@ -80,6 +82,13 @@ def wanted_of(visit: Visit) -> Wanted:
             raise
 
 
+def counted(visit: Visit, make: Callable[[], _T]) -> _T:
+    """What ``make`` finds; it is looked for only within the limits, and counts. Raises what it raises."""
+    with _refusals(visit, Wanted(), tuple):
+        _gate(visit).admit(visit.caller.who, visit.address)
+        return make()
+
+
 def ready(visit: Visit, wanted: Wanted, *, triggers: bool) -> Ready:
     """Look through all of it. Raises RequestError, ForbiddenError, LimitError, TestyardError."""
 
@@ -90,16 +99,19 @@ def ready(visit: Visit, wanted: Wanted, *, triggers: bool) -> Ready:
     return looked_through(visit, wanted, wishes)
 
 
-def looked_through(visit: Visit, wanted: Wanted, make: Callable[[], tuple[Wish, ...]]) -> Ready:
-    """The same for wishes that are made in another way."""
+def looked_through(
+    visit: Visit, wanted: Wanted, make: Callable[[], tuple[Wish, ...]], *, paid: int = 0
+) -> Ready:
+    """The same for wishes that are made in another way; ``paid`` of them were `counted`."""
     who, gate = visit.caller.who, _gate(visit)
     wishes: tuple[Wish, ...] = ()
     with _refusals(visit, wanted, lambda: wishes):
-        gate.admit(who, visit.address)
+        if not paid:
+            gate.admit(who, visit.address)
         try:
             wishes = make()
-            if len(wishes) > 1:
-                gate.admit(who, visit.address, len(wishes) - 1)
+            if len(wishes) > max(paid, 1):
+                gate.admit(who, visit.address, len(wishes) - max(paid, 1))
             gate.allow(wishes, who)
             checked = gate.check(wishes)
         except RequestError as error:
@@ -121,14 +133,14 @@ def _refusals(visit: Visit, wanted: Wanted, made: Callable[[], Sequence[Wish]]) 
     """The audit log tells of what is refused."""
     try:
         yield
-    except (RequestError, ForbiddenError, LimitError) as error:
+    except (RequestError, ForbiddenError, LimitError, MissingError, ConflictError) as error:
         _gate(visit).note_refusal(
             visit.caller.who,
             visit.address,
             error,
             made(),
             package=wanted.package,
-            private=bool(wanted.readable_by),
+            private=wanted.private,
         )
         raise
 

@@ -41,6 +41,13 @@ class Wanted:
     testname: str = ""
     all_proposed: str = ""
     force: bool = False
+    #: True if nothing of it may be told; also of what is asked for again, whose account is not shown.
+    secret: bool = False
+
+    @property
+    def private(self) -> bool:
+        """True if nobody else may know of it."""
+        return self.secret or bool(self.readable_by)
 
     @classmethod
     def of(cls, visit: Visit) -> Wanted:

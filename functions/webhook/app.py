@@ -48,6 +48,8 @@ _UNSIGNED = 64 * 1024
 _BODY_SECONDS = 10.0
 #: Seconds after which a broker that does not confirm counts as away; less than GitHub's 10.
 _PATIENCE = 5.0
+#: Characters behind the ``?`` of a hook's address.
+_LONGEST_QUERY = 8192
 #: Refused deliveries a second that the audit log is told of.
 _TOLD = 10
 
@@ -115,6 +117,10 @@ class WebhookApp:
         if method != "POST":
             raise ReplyError(405, "Not allowed", "Deliveries of hooks are sent with POST.")
         query = scope.get("query_string", b"").decode("latin-1")
+        if len(query) > _LONGEST_QUERY:
+            raise ReplyError(
+                414, "Too long", f"What stands behind the ? may have {_LONGEST_QUERY} characters."
+            )
         asked = _Asked(forge, headers, query, self._client(scope, headers))
         body = await within(_BODY_SECONDS, read_body(receive, headers, self._room, most=MOST_BYTES))
         try:
@@ -229,7 +235,7 @@ def _delivery(asked: _Asked) -> Delivery:
         project="",
         event=event_of(asked.forge, asked.headers),
         id=id_of(asked.forge, asked.headers),
-        query=asked.query[:8192],
+        query=asked.query,
         address=asked.address,
     )
 

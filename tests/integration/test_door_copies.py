@@ -20,7 +20,7 @@ from testyard.adapters.amqp import declare_topology
 from testyard.errors import BrokerError, NotSentError
 from testyard.event import Event, EventKind
 from testyard.intake.audit import Action
-from testyard.intake.known import Standing
+from testyard.intake.known import UNSEEN, Standing
 from testyard.intake.left import GIVE_UP, LEFT, PAUSE, REMEMBER
 from testyard.intake.schema import asked
 from testyard.intake.sender import BrokerSender, Message
@@ -246,3 +246,12 @@ def test_what_no_queue_takes_for_days_is_given_up_aloud(place: Place) -> None:
     *_, end = [event for event in place.events() if event.request_id == old]
     assert (end.kind, end.data["reason"]) == (EventKind.CANCELLED, "its queue did not take it for 7 days")
     assert place.actions() == {Action.REFUSED: 1}
+
+
+def test_what_waits_for_hours_to_be_sent_is_known_all_the_same(place: Place) -> None:
+    (left,) = place.door(Deaf(BrokerError)).submit([wish()], JANE)
+    place.age(UNSEEN + 3600)  # the broker was away
+    (again,) = place.door().submit([wish()], JANE)
+    assert (again.request_id, again.standing) == (left.request_id, Standing.QUEUED)
+    place.door().send_left()
+    assert set(place.in_queue()) == {left.request_id}

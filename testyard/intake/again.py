@@ -40,13 +40,18 @@ def wish_again(
     queue, package, parameters = (
         _of_door(memory, run, owner) or _of_events(index, run) or _of_result(_whole(index, run))
     )
-    wanted = {key: value for key, value in parameters.items() if key not in _OF_ONE_ASKING}
+    wanted = what_is_asked(parameters)
     if MASK in json.dumps(wanted):
         raise RequestError("run", "it had secrets, which are not kept; ask for it anew and give them again")
     request = make_request(package, wanted)
     if queue.context == URGENT:  # so was that asking, not what was asked for
         queue = replace(queue, context=usual_context(request))
     return Wish(queue, package, wanted, force=force)
+
+
+def what_is_asked(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """A request's parameters without those that are of one asking only."""
+    return {key: value for key, value in parameters.items() if key not in _OF_ONE_ASKING}
 
 
 _Found = tuple[QueueName, str, Mapping[str, Any]]

@@ -28,8 +28,7 @@ log = logging.getLogger(__name__)
 
 #: Seconds for which an answer is kept.
 KEPT = 86400.0
-#: Seconds for which an equal call waits, and keeps a thread, for the one that is worked on, and after which
-#: that counts as lost.
+#: Seconds for which an equal call waits, and keeps a thread, for the one that is worked on.
 PATIENCE = 3.0
 _STALE = 60.0
 LONGEST_KEY = 255

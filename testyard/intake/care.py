@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -23,6 +24,8 @@ from testyard.secrets import MASK
 _MOST = 100_000
 #: Seconds between the pushes of which the older one is superseded; one push may ask for several runs.
 _ONE_PUSH = 2.0
+#: Subject of a pull request's push: ``<forge>/<project>#<number>@<commit>``.
+_PULL = re.compile(r"[^#@]+#[0-9]+@[0-9a-f]+")
 
 
 class Archives(Protocol):
@@ -100,20 +103,26 @@ def _duplicates(rows: Sequence[RequestRow], doors: dict[str, Row[Any]]) -> Itera
 
 
 def _superseded(rows: Sequence[RequestRow], doors: dict[str, Row[Any]]) -> Iterator[Useless]:
-    newest: dict[tuple[str, ...], tuple[float, str]] = {}
-    pushes = [row for row in rows if row.request_id in doors and doors[row.request_id].subject]
+    """Of pull requests: each push to a branch is tested."""
+    newest: dict[tuple[str, ...], tuple[float, str, str]] = {}
+    pushes = [
+        row for row in rows if row.request_id in doors and _PULL.fullmatch(doors[row.request_id].subject)
+    ]
     for row in pushes:
-        key, created = _push(row, doors), doors[row.request_id].created
-        newest[key] = max(newest.get(key, (0.0, "")), (created, row.request_id))
+        (key, commit), created = _push(row, doors), doors[row.request_id].created
+        newest[key] = max(newest.get(key, (0.0, "", "")), (created, row.request_id, commit))
     for row in pushes:
-        when, newer = newest[_push(row, doors)]
-        if doors[row.request_id].created < when - _ONE_PUSH:
+        key, commit = _push(row, doors)
+        when, newer, newest_commit = newest[key]
+        if commit != newest_commit and doors[row.request_id].created < when - _ONE_PUSH:
             yield Useless(row, f"a newer push is asked for: {newer}")
 
 
-def _push(row: RequestRow, doors: dict[str, Row[Any]]) -> tuple[str, ...]:
+def _push(row: RequestRow, doors: dict[str, Row[Any]]) -> tuple[tuple[str, ...], str]:
+    """What is tested, and its commit."""
+    thing, _, commit = doors[row.request_id].subject.rpartition("@")
     test = str(row.parameters.get("testname") or "")
-    return doors[row.request_id].subject, row.queue, row.package, test
+    return (thing, row.queue, row.package, test), commit
 
 
 def _obsolete(rows: Sequence[RequestRow], archives: Archives) -> Iterator[Useless]:

@@ -22,8 +22,8 @@ from testyard.request import MIGRATION_REFERENCE, TestRequest, make_request
 from testyard.run import Outcome
 from testyard.store import container_name
 
-#: Seconds for which a request counts as waiting though no event has told of it: longer than the status
-#: function is ever behind, shorter than anybody would wait with nothing to see.
+#: Seconds after it was sent for which a request counts as waiting though no event has told of it: longer than
+#: the status function is ever behind, shorter than anybody would wait with nothing to see.
 UNSEEN = 3600.0
 _UNDER_WAY = (RequestState.QUEUED, RequestState.RUNNING)
 #: So many are asked for in one statement; and so many of the same that were asked for are looked at.
@@ -86,7 +86,7 @@ def _asked(
         newest = func.row_number().over(partition_by=asked.c.fingerprint, order_by=asked.c.created.desc())
         mine = or_(asked.c.private == 0, asked.c.owner == owner)
         rows = (
-            select(asked.c.fingerprint, asked.c.request_id, asked.c.created, newest.label("place"))
+            select(asked.c.fingerprint, asked.c.request_id, asked.c.sent, newest.label("place"))
             .where(asked.c.fingerprint.in_(keys), mine)
             .subquery()
         )
@@ -98,8 +98,18 @@ def _asked(
             if row.request_id in cancelled:
                 continue
             state = states.get(row.request_id)
-            if state in _UNDER_WAY or (state is None and row.created > time.time() - UNSEEN):
+            if under_way(state, row.sent):
                 yield row.fingerprint, Known(_standing(state), row.request_id)
+
+
+def under_way(state: RequestState | None, sent: float | None) -> bool:
+    """True if a request that came by our doors waits or runs. ``state`` is what the index has heard of it.
+
+    What is not sent yet waits, however long that takes.
+    """
+    if state is not None:
+        return state in _UNDER_WAY
+    return sent is None or sent > time.time() - UNSEEN
 
 
 def cancelled_ids(memory: Connection, request_ids: Sequence[str]) -> set[str]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, null, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, null, select, tuple_, update
 
 from testyard.index import limits
 from testyard.index.engine import insert_for
@@ -30,6 +30,8 @@ FIRST_LOOK = 5.0
 _REMEMBER = 30 * 86400.0
 #: Memos that are kept of those that told in parallel.
 _MOST_STRAYS = 5
+#: Rows that are put off at once: four names each, and SQLite takes 32,766 values in a statement.
+_PUT_OFF = 5000
 #: Those that tell at the same time choose among so many rows, and rarely want the same.
 _CHOICE = 20
 
@@ -264,9 +266,9 @@ def failed(connection: Connection, row: Status, problem: str, pause: float | Non
 
 
 def put_off(connection: Connection, row: Status, problem: str, pause: float) -> None:
-    """The forge was not asked at all: none of the project's rows before ``pause`` seconds are over.
+    """The forge was not asked at all: nothing of the project is told before ``pause`` seconds are over.
 
-    It counts as no attempt. All at once, as one by one 25,000 rows keep SQLite's only writer busy.
+    It counts as no attempt. Many rows at once: one by one 25,000 keep SQLite's only writer busy.
     """
     now = time.time()
     connection.execute(
@@ -279,9 +281,15 @@ def put_off(connection: Connection, row: Status, problem: str, pause: float) -> 
             next_attempt=now + pause,
         )
     )
-    due = and_(status.c.forge == row.forge, status.c.project == row.project, status.c.next_attempt <= now)
+    others = and_(status.c.forge == row.forge, status.c.project == row.project, status.c.next_attempt <= now)
+    names = (status.c.forge, status.c.project, status.c.commit, status.c.context)
+    # no waiting for rows that others hold: of two that wait for each other PostgreSQL ends one
+    due = select(*names).where(others).limit(_PUT_OFF).with_for_update(skip_locked=True)
+    keys = [tuple(found) for found in connection.execute(due)]
     connection.execute(
-        update(status).where(due).values(holder="", problem=limits.text(problem), next_attempt=now + pause)
+        update(status)
+        .where(tuple_(*names).in_(keys))
+        .values(holder="", problem=limits.text(problem), next_attempt=now + pause)
     )
 
 

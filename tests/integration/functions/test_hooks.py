@@ -324,3 +324,18 @@ def test_as_it_is_served(yard: Yard) -> None:
             thread.join(10)
     with suppress(AssertionError):
         wait_for(lambda: len(yard.sent()) == 5, 1)
+
+
+def test_a_cancel_that_is_worked_on_twice_cancels_nothing_that_came_after_it(yard: Yard) -> None:
+    pull = dict(github_pull("opened").payload["pull_request"])
+    yard.forge.pulls[PROJECT, 2] = pull
+    yard.deliver(github_pull("opened"), time=time.time() - 100)
+    before, when = yard.ids(), time.time()
+    yard.deliver(github_comment("/cancel\n/test"), time=when)
+    (new,) = yard.new_ids(before)
+    with yard.engine.begin() as connection:  # killed before it was remembered
+        connection.execute(delivery_table.delete())
+    yard.deliver(github_comment("/cancel\n/test"), time=when)
+    assert yard.new_ids(before) == {new}
+    assert not yard.is_cancelled(new)
+    assert [yard.is_cancelled(each) for each in before] == [True]

@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from tests.integration.functions.desk import Desk, cgi, form_token
+from tests.servers import Rabbit
 from testyard.intake import Scope, audit, tokens
 from testyard.intake.audit import Action
+from testyard.intake.schema import asked
+from testyard.request import new_request_id
 
 
 def test_tokens_are_made_shown_once_used_and_revoked(desk: Desk) -> None:
@@ -112,3 +116,41 @@ def test_another_site_logs_nobody_in(desk: Desk) -> None:
             assert "set-cookie" not in answer.headers
         own = browser.post("/login/token", data={"token": text}, headers={"Origin": "http://t"})
         assert own.status_code == 303
+
+
+def test_what_is_private_is_told_to_no_log_by_a_limit(rabbit: Rabbit, tmp_path: Path) -> None:
+    desk = Desk(tmp_path, rabbit.url, rates={"identity_burst": 1, "identity_per_minute": 0.01})
+    row = {
+        "request_id": new_request_id(), "queue": "debci-noble-amd64", "package": "hush", "fingerprint": "x",
+        "owner": "github/secretive", "private": 1, "created": 1.0, "sent": 1.0,
+        "body": b'hush\n{"triggers": ["hush/1"], "swiftuser": "whisperer"}',
+    }  # fmt: skip
+    with desk.memory.begin() as memory:
+        memory.execute(asked.insert().values(**row))
+    with desk.visitor() as script:
+        headers = desk.token("github/secretive", Scope.REQUEST, Scope.READ_PRIVATE)
+        path = f"/api/v1/retry/{row['request_id']}"
+        codes = [script.get(path, headers=headers).status_code for _ in range(2)]
+    assert codes == [403, 429]
+    with desk.memory.connect() as memory:
+        lines = [dict(deed.details) for _, deed in audit.deeds(memory, owner="github/secretive")]
+    assert len(lines) == 2
+    assert "hush" not in str(lines)
+
+
+@pytest.mark.parametrize("what", ["again", "cancel"])
+def test_looking_for_what_is_not_there_counts(rabbit: Rabbit, tmp_path: Path, what: str) -> None:
+    limits = {"identity_burst": 3, "identity_per_minute": 0.01}
+    desk = Desk(tmp_path, rabbit.url, rates=limits)
+    with desk.visitor() as script:
+        headers = desk.token("github/lost", Scope.REQUEST, Scope.CANCEL)
+        unknown = new_request_id()
+        if what == "again":
+            codes = [script.get(f"/api/v1/retry/{unknown}", headers=headers).status_code for _ in range(5)]
+        else:
+            codes = [
+                script.delete(f"/api/v1/requests/{unknown}", headers=headers).status_code for _ in range(5)
+            ]
+    assert codes == [404, 404, 404, 429, 429]
+    with desk.memory.connect() as memory:
+        assert len(audit.deeds(memory, owner="github/lost", actions=[Action.REFUSED])) == 5

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from functions.forge.status_events import apply
 from functions.forge.status_sender import StatusSender, pause_after
@@ -22,7 +25,7 @@ from testyard.adapters.deadletters import DeadLetter
 from testyard.adapters.forges import Forges
 from testyard.adapters.swift import SwiftStore
 from testyard.cancel import cancel
-from testyard.errors import ForgeError
+from testyard.errors import ForgeError, StoreError
 from testyard.event import Event, EventKind
 from testyard.index.write import apply_event
 from testyard.intake import create_intake, statuses
@@ -394,3 +397,67 @@ def test_a_result_that_cannot_be_read(tellers: Tellers, store: SwiftStore) -> No
     tellers.hear(EventKind.STORED, container=CONTAINER, path=str(PATH), exit_code=0)
     tellers.sender.tell_all()
     assert tellers.said() == ["success"]
+
+
+def test_what_waits_together_is_of_one_project(tellers: Tellers) -> None:
+    tellers.want()
+    with tellers.memory.begin() as connection:
+        statuses.want(
+            connection, ID.replace("1111", "9999"), forge="github", project="joe/tool", commit=COMMIT,
+            context=CONTEXT,
+        )  # fmt: skip
+        first = statuses.take(connection)
+        assert first is not None
+        statuses.put_off(connection, first, "no token", 600)
+        second = statuses.take(connection)
+    assert second is not None
+    assert {first.project, second.project} == {"jane/tool", "joe/tool"}
+
+
+def test_many_put_off_at_once_wait_for_nobody(tellers: Tellers) -> None:
+    """PostgreSQL ended one of two that wanted each other's rows: 6 in 8 rounds."""
+    for number in range(300):
+        tellers.want(context=f"noble/a{number}", request_id=str(uuid.UUID(int=number)))
+    errors: list[Exception] = []
+
+    def tell() -> None:
+        try:
+            for _ in range(3):
+                with tellers.memory.begin() as connection:
+                    row = statuses.take(connection)
+                if row is not None:
+                    with tellers.memory.begin() as connection:
+                        statuses.put_off(connection, row, "no token", 0)
+        except SQLAlchemyError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=tell) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
+def test_one_that_cannot_be_looked_at_keeps_no_other_from_it(tellers: Tellers) -> None:
+    other = ID.replace("1111", "9999")
+    tellers.want()
+    tellers.want(context="noble/arm64", request_id=other)
+    cancel(tellers.store, other, "not needed")
+
+    class Broken:
+        """A store that cannot read one object."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(tellers.store, name)
+
+        def get(self, container: str, name: str) -> bytes | None:
+            if ID in name:
+                raise StoreError("status 500")
+            return tellers.store.get(container, name)
+
+    tellers.rows_due()
+    StatusSweep(tellers.memory, tellers.memory, Broken(), list).sweep()  # type: ignore[arg-type]
+    with tellers.memory.connect() as connection:
+        (row,) = statuses.of_request(connection, other)
+    assert row.wanted is Shown.CANCELLED

@@ -256,6 +256,9 @@ def test_sizes(served: Served, rabbit: Rabbit) -> None:
 
     answer = httpx.post(f"{served.url}/hooks/github", content=pieces(), trust_env=False, timeout=20)
     assert answer.status_code == 413
+    long_query = "release=noble&env=" + "x" * 8192  # half of it would be another test
+    assert served.post(github_pull("opened"), f"/hooks/github?{long_query}").status_code == 414
+    assert taken(rabbit) == []
 
 
 def test_large_ones_of_each_forge(served: Served, rabbit: Rabbit) -> None:

@@ -238,7 +238,8 @@ def test_one_call_does_not_ask_for_ever(
     late = Notes(until=0)
     published.check(request("nothing"), "noble", late)
     published.check(request("gzip"), "noble", late)
-    assert (len(served.asked), len(late.lines)) == (asked, 1)
+    published.check(request("gzip", ppas=["team/one"]), "noble", late)
+    assert (len(served.asked), len(late.lines)) == (asked, 2)
 
 
 def test_a_file_that_is_not_what_the_index_says_is_not_taken(

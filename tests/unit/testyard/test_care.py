@@ -50,12 +50,20 @@ def test_the_older_of_two_that_are_the_same_stays(engine: Engine) -> None:
 
 
 def test_older_pushes_are_superseded(engine: Engine) -> None:
-    old = [waits(engine, 10 + step, subject="github/o/p#1", testname=f"t{step}") for step in range(2)]
-    waits(engine, 10, subject="github/o/p#2", testname="t0")
-    new = [waits(engine, 30 + step, subject="github/o/p#1", testname=f"t{step}") for step in range(2)]
+    old = [waits(engine, 10 + step, subject="github/o/p#1@a1", testname=f"t{step}") for step in range(2)]
+    waits(engine, 10, subject="github/o/p#2@a1", testname="t0")
+    new = [waits(engine, 30 + step, subject="github/o/p#1@b2", testname=f"t{step}") for step in range(2)]
     assert found(engine) == {
         one: f"a newer push is asked for: {newer}" for one, newer in zip(old, new, strict=True)
     }
+
+
+def test_what_is_asked_for_later_of_the_same_commit_supersedes_nothing(engine: Engine) -> None:
+    waits(engine, 10, subject="github/o/p#1@a1", env=["SANITIZER=asan"])
+    waits(engine, 70, subject="github/o/p#1@a1", env=["SANITIZER=ubsan"])
+    for number, commit in enumerate(("a1", "b2")):  # each push to a branch is tested
+        waits(engine, 100 + 60 * number, subject=f"github/o/p#refs/heads/main@{commit}", env=[f"A={number}"])
+    assert found(engine) == {}
 
 
 class Archives:
