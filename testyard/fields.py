@@ -173,7 +173,7 @@ def request_id(name: str, value: Any) -> str | None:
 def _trigger(item: str) -> str:
     source, slash, version = item.partition("/")
     if not slash or not _SOURCE.fullmatch(source) or not _VERSION.fullmatch(version):
-        raise RequestError("triggers", f"{item[:80]!r} is not source/version")
+        raise RequestError("triggers", f"{item[:80]!r} is not source/version, such as gzip/1.12-1")
     return item
 
 

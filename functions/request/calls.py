@@ -129,7 +129,9 @@ class Call:
         try:
             return parse_value(self.body.decode(), keys_once=True)
         except ValueError as error:
-            raise ProblemError(Problem(400, "malformed", f"The body is no JSON: {_told(error)}")) from error
+            raise ProblemError(
+                Problem(400, "malformed", f"The body cannot be read as JSON: {_told(error)}")
+            ) from error
 
     def check_origin(self) -> None:
         """Raises ForbiddenError for what another site's page may have sent with a person's cookie."""

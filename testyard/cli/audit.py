@@ -34,6 +34,8 @@ from testyard.settings import Settings
 
 #: From this width on there is room for addresses and exact times.
 _WIDE = 130
+#: Characters of a detail.
+_LONGEST = 100
 
 
 @explained
@@ -73,13 +75,14 @@ def audit(
         return
     screen, now = console(), time.time()
     wide = screen.width >= _WIDE
-    table = Table(*(("time",) if wide else ("when",)), "who", "what", "", box=None, pad_edge=False)
+    table = Table("time" if wide else "when", "who", "what", "request", "", box=None, pad_edge=False)
     for _, deed in found:
         when = _utc(deed.time) if wide else age_text(deed.time, now)
         who = deed.owner or "somebody"
         place = f" from {deed.address}" if wide and deed.address else ""
-        about = " ".join(filter(None, (_about(deed.details), deed.request_id)))
-        table.add_row(when, *(Text(safe_text(text)) for text in (f"{who}{place}", deed.action, about)))
+        request_id = deed.request_id or ""
+        shown = (f"{who}{place}", deed.action, request_id if wide else request_id[:8], _about(deed.details))
+        table.add_row(when, *(Text(safe_text(text)) for text in shown))
     screen.print(table)
     if len(found) == limit:
         say(f"There may be older ones: --before {found[-1][0]}")
@@ -117,8 +120,12 @@ def _about(details: Mapping[str, Any]) -> str:
     for key, value in details.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         if text and text not in ("{}", "[]", "null"):
-            words.append(text if key in ("package", "queue", "name") else f"{key}: {text[:100]}")
+            words.append(text if key in ("package", "queue", "name") else f"{key}: {_short(text)}")
     return ", ".join(words)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _utc(moment: float) -> str:

@@ -28,7 +28,7 @@ from testyard.intake.delivery import Delivery
 from testyard.intake.projects import Projects
 from testyard.intake.redelivery import PullRequest, delivery_of, find_pull_request, head_of
 from testyard.intake.schema import delivery as remembered
-from testyard.intake.statuses import Status, of_commit
+from testyard.intake.statuses import Shown, Status, of_commit
 from testyard.settings import Settings
 
 _LOOK = 0.3
@@ -73,7 +73,7 @@ def retry_hook(
         for row in rows:
             typer.echo(f"{row.request_id}  {safe_text(row.context)}  {row.wanted}")
         say(_words(outcome, wait))
-    if not rows:
+    if outcome is None or not rows or any(row.wanted is Shown.REJECTED for row in rows):
         raise typer.Exit(FAILED)
 
 

@@ -37,7 +37,7 @@ from testyard.cli.terminal import safe_line
 from testyard.duration import duration_text
 from testyard.errors import SettingsError
 from testyard.local import supervisor
-from testyard.local.choice import check_choices, parse_choices
+from testyard.local.choice import check_choices, check_files, parse_choices
 from testyard.local.logs import follow, tail
 from testyard.local.machine import unknown_releases
 from testyard.local.parts import all_parts
@@ -182,6 +182,7 @@ def _choices(texts: list[str], testbed: Testbed | None) -> Sections:
         if testbed:
             choices.setdefault("worker", {})["testbed"] = testbed.value
         check_choices(choices)
+        check_files(choices)
     except SettingsError as error:
         raise UsageError(error.brief, details=error.details, resolution=error.resolution) from error
     return choices

@@ -74,7 +74,10 @@ def report_of(status: Status, result: Result | None, *, site: str) -> Report:
         request_id=status.request_id,
         title=plain(_title(status, result), LONGEST_TITLE),
         summary=_summary(status, result),
-        url=f"{site.rstrip('/')}/requests/{status.request_id}" if site else "",
+        # what could not be asked for has no page
+        url=f"{site.rstrip('/')}/requests/{status.request_id}"
+        if site and status.details.get("queue")
+        else "",
         failed=tuple(each for each in result.subtests if each.outcome == "FAIL")[:50] if result else (),
         ended=status.updated if status.wanted.final else None,
         ref=str(status.place.get("ref") or ""),

@@ -10,6 +10,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from testyard.errors import SettingsError
+from testyard.intake.policyfile import read_policy
+from testyard.intake.projects import Projects
 from testyard.local.toml import Sections, Value
 from testyard.settings import Index, Intake, Notify, Topology, Worker, setting_problem
 
@@ -45,12 +47,8 @@ def parse_choices(texts: Iterable[str]) -> dict[str, dict[str, Value]]:
 def check_choices(sections: Sections) -> None:
     """Raises SettingsError naming the key that is unknown or has a wrong value."""
     for name, model in _SECTIONS.items():
-        values: dict[str, Any] = dict(sections.get(name, {}))
-        for section, inner in sections.items():
-            if section.startswith(f"{name}."):
-                values[section.removeprefix(f"{name}.")] = dict(inner)
         try:
-            model.model_validate(values)
+            model.model_validate(_whole(name, sections))
         except ValidationError as error:
             lines = [setting_problem(found, model, name) for found in error.errors()]
             raise SettingsError(
@@ -58,6 +56,23 @@ def check_choices(sections: Sections) -> None:
                 details="\n".join(lines[1:]),
                 resolution="docs/settings.md lists the keys.",
             ) from error
+
+
+def check_files(sections: Sections) -> None:
+    """The files that they name. Raises SettingsError: an instance whose parts do not start has no pages."""
+    intake = Intake.model_validate(_whole("intake", sections))
+    if intake.projects is not None:
+        Projects.read(intake.projects)
+    if intake.policy is not None:
+        read_policy(intake.policy)
+
+
+def _whole(name: str, sections: Sections) -> dict[str, Any]:
+    values: dict[str, Any] = dict(sections.get(name, {}))
+    for section, inner in sections.items():
+        if section.startswith(f"{name}."):
+            values[section.removeprefix(f"{name}.")] = dict(inner)
+    return values
 
 
 def _value(text: str) -> Value:

@@ -45,6 +45,7 @@ NAMED = {
     "null": ("null",),
     "ssh": ("ssh",),
     "lxd": ("lxd", "testyard/noble/amd64"),
+    "openstack": ("openstack",),
 }
 
 
@@ -54,7 +55,7 @@ def test_every_kind_of_host(kind: str) -> None:
     assert words == NAMED[kind]
     assert recipe(shlex.join(["autopkgtest", "gzip", "--", *words]), "noble", "amd64")[-len(words) :] == words
     assert recipe(f"autopkgtest gzip -- {kind}", "noble", "amd64")[3:] == words, "as it was written once"
-    assert bool(needing_another(words)) == (kind in ("null", "ssh", "lxd"))
+    assert bool(needing_another(words)) == (kind in ("null", "ssh", "lxd", "openstack"))
 
 
 @pytest.mark.parametrize(

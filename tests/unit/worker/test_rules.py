@@ -45,6 +45,11 @@ def operators(folder: Path, text: str) -> Rules:
             "W: Failed to fetch http://a/InRelease  503  Service Unavailable [IP: 10.0.0.1 80]",
             "archive-out-of-reach",
         ),
+        (
+            12,
+            "fatal: unable to access 'https://git.example/p/': Could not resolve host: git.example",
+            "repository-out-of-reach",
+        ),
         (12, "E: Failed to fetch http://a/Packages.xz  Hash Sum mismatch", "archive-changed-meanwhile"),
         (
             12,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,7 @@ DONE = Result(4, "tool", "1.2-3", summary=SUMMARY)
 
 
 def row(shown: Shown, *, private: bool = False, **ended: object) -> Status:
-    details = {"package": "tool", **({"private": True} if private else {})}
+    details = {"package": "tool", "queue": "debci-noble-amd64", **({"private": True} if private else {})}
     return Status("github", "jane/tool", "c" * 40, "noble/amd64", "1-2-3", {}, details, shown, ended)
 
 
@@ -28,6 +29,8 @@ def test_of_a_run() -> None:
     assert report.url == "https://tests.example.org/requests/1-2-3"
     assert [test.name for test in report.failed] == ["upgrade"]
     assert "| <code>smoke</code> | PASS |  |" in report.summary
+    never = replace(row(Shown.REJECTED, reason="release: no such"), details={})
+    assert report_of(never, None, site="https://tests.example.org/").url == "", "it has no page"
     assert "<code>non&#45;zero exit status 1</code>" in report.summary
 
 

@@ -76,6 +76,11 @@ def test_the_null_testbed_warns(runner: CliRunner, tmp_path: Path) -> None:
     [
         (["--set", "intake.polici=/etc/x"], "intake.polici"),
         (["--set", "notify.rules=5"], "notify.rules"),
+        (
+            ["--set", "intake.projects=/nonexistent/p.toml"],
+            "intake.projects: /nonexistent/p.toml: No such file",
+        ),
+        (["--set", "intake.policy=/nonexistent/p.toml"], "intake.policy: /nonexistent/p.toml: No such file"),
         (["--set", "slots=2"], "--set slots=2: not SECTION.KEY=VALUE"),
         (["--set", "worker.slots"], "--set worker.slots: not SECTION.KEY=VALUE"),
         (
