@@ -327,9 +327,8 @@ def test_as_it_is_served(yard: Yard) -> None:
 
 
 def test_a_cancel_that_is_worked_on_twice_cancels_nothing_that_came_after_it(yard: Yard) -> None:
-    pull = dict(github_pull("opened").payload["pull_request"])
-    yard.forge.pulls[PROJECT, 2] = pull
-    yard.deliver(github_pull("opened"), time=time.time() - 100)
+    yard.deliver(github_pull("opened"), ADDRESS, time=time.time() - 100)
+    yard.forge.pulls[PROJECT, 2] = dict(github_pull("opened").payload["pull_request"])
     before, when = yard.ids(), time.time()
     yard.deliver(github_comment("/cancel\n/test"), time=when)
     (new,) = yard.new_ids(before)
