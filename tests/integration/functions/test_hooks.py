@@ -329,12 +329,12 @@ def test_as_it_is_served(yard: Yard) -> None:
 def test_a_cancel_that_is_worked_on_twice_cancels_nothing_that_came_after_it(yard: Yard) -> None:
     yard.deliver(github_pull("opened"), ADDRESS, time=time.time() - 100)
     yard.forge.pulls[PROJECT, 2] = dict(github_pull("opened").payload["pull_request"])
-    before, when = yard.ids(), time.time()
-    yard.deliver(github_comment("/cancel\n/test"), time=when)
+    before, when, hook = yard.ids(), time.time(), github_comment("/cancel\n/test")
+    yard.deliver(hook, time=when)
     (new,) = yard.new_ids(before)
     with yard.engine.begin() as connection:  # killed before it was remembered
         connection.execute(delivery_table.delete())
-    yard.deliver(github_comment("/cancel\n/test"), time=when)
+    yard.deliver(hook, time=when)
     assert yard.new_ids(before) == {new}
     assert not yard.is_cancelled(new)
     assert [yard.is_cancelled(each) for each in before] == [True]
