@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import os
 import secrets
-import subprocess
+import signal
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,77 +21,46 @@ from typing import Any
 import httpx
 
 from tests.keystone_swift import SERVICE_PROJECT, SERVICE_USER
+from tests.programs import Program
 from testyard.local.ports import free_ports
 from testyard.local.swift_secrets import save_secrets
 
 REGION = "one"
-START_SECONDS = 60.0
-
-
-class Process:
-    """A server that is a program of the tests; ended by its own pid."""
-
-    def __init__(self, folder: Path, module: str, arguments: tuple[str, ...], password: str) -> None:
-        self._argv = [sys.executable, "-m", module, *arguments]
-        self._password = password
-        self._log = folder / f"{module.rpartition('.')[2]}.log"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self, url: str) -> None:
-        """Start it and wait until ``url`` answers."""
-        path = os.pathsep.join(sys.path)
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._argv,
-                env={
-                    **os.environ,
-                    "KEYSTONE_PASSWORD": self._password,
-                    "PYTHONPATH": path,
-                },
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        give_up = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                httpx.get(url, trust_env=False)
-            except httpx.HTTPError:
-                if self._process.poll() is not None or time.monotonic() > give_up:
-                    raise AssertionError(self._log.read_text()[-3000:]) from None
-                time.sleep(0.1)
-            else:
-                return
-
-    def kill(self) -> None:
-        """End it; nothing when it does not run."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.wait()
 
 
 class Keystone:
-    """Its admin's view: one region, the domain Default."""
+    """Its admin's view: one region, the domain Default.
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True)
-        (port,) = free_ports(1)
+    A folder that was used before wants the port and the password that it had.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int = 0,
+        password: str = "",
+        region: str = REGION,
+        tied: signal.Signals | None = None,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        port = port or free_ports(1)[0]
         self.url = f"http://127.0.0.1:{port}/v3"
-        self._password = secrets.token_hex(16)
-        self._process = Process(folder, "tests.keystone_server", (str(folder), str(port)), self._password)
+        self._region = region
+        self._password = password or secrets.token_hex(16)
+        self.program = _program("keystone", folder, (str(port), region), self._password, tied)
         self._client = httpx.Client(trust_env=False, timeout=30)
         self._ids: dict[tuple[str, str], str] = {}
 
     def start(self) -> None:
         """Start it and log in as its admin."""
-        self._process.start(self.url)
+        self.program.start(self.url)
         login = self.login("admin", self._password, project="admin")
         self._client.headers["X-Auth-Token"] = login
 
     def kill(self) -> None:
         """End it."""
-        self._process.kill()
+        self.program.kill()
 
     def login(self, user: str, password: str, *, project: str) -> str:
         """A token for a person."""
@@ -129,7 +97,7 @@ class Keystone:
         """Where the object store is."""
         service = self._made("service", "swift", {"type": "object-store"})
         for interface in ("public", "internal"):
-            endpoint = {"service_id": service, "interface": interface, "region_id": REGION, "url": url}
+            endpoint = {"service_id": service, "interface": interface, "region_id": self._region, "url": url}
             self._call("POST", "endpoints", {"endpoint": endpoint})
 
     def add_application_credential(self, user: str, password: str, *, project: str) -> tuple[str, str]:
@@ -154,37 +122,60 @@ class Keystone:
         return answer.json() if answer.content else {}
 
 
+class Swift:
+    """A Swift that asks Keystone who is calling; the service user and its password must be there."""
+
+    def __init__(
+        self,
+        folder: Path,
+        keystone_url: str,
+        password: str,
+        *,
+        ports: Sequence[int] = (),
+        tied: signal.Signals | None = None,
+    ) -> None:
+        save_secrets(folder, user="unused:unused", key="unused")
+        port, *back_ends = ports or free_ports(4)
+        self.url = f"http://127.0.0.1:{port}"
+        arguments = (str(port), ",".join(map(str, back_ends)), keystone_url)
+        self.program = _program("swift", folder, arguments, password, tied)
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        self.program.start(f"{self.url}/healthcheck")
+
+    def kill(self) -> None:
+        """End it."""
+        self.program.kill()
+
+
 class Cloud:
     """Both, and the project ``testyard`` whose containers the store's user may make."""
 
     def __init__(self, folder: Path) -> None:
         self.keystone = Keystone(folder / "keystone")
-        self._root = folder / "swift"
-        port, *back_ends = free_ports(4)
-        self.swift_url = f"http://127.0.0.1:{port}"
-        save_secrets(self._root, user="unused:unused", key="unused")
-        self._ports = (str(port), ",".join(map(str, back_ends)))
-        self._swift: Process | None = None
+        self._folder = folder / "swift"
+        self.swift: Swift | None = None
 
     def start(self) -> None:
         """Start both, with their accounts."""
         self.keystone.start()
         password = self.keystone.add_user(SERVICE_USER, project=SERVICE_PROJECT, role="admin")
-        self.keystone.add_endpoint(f"{self.swift_url}/v1/AUTH_%(project_id)s")
-        arguments = (str(self._root), *self._ports, self.keystone.url)
-        self._swift = Process(self._root, "tests.keystone_swift", arguments, password)
-        self._swift.start(f"{self.swift_url}/healthcheck")
+        self.swift = Swift(self._folder, self.keystone.url, password)
+        self.keystone.add_endpoint(f"{self.swift.url}/v1/AUTH_%(project_id)s")
+        self.swift.start()
 
     def stop(self) -> None:
         """End both."""
-        for process in (self._swift, self.keystone):
-            if process is not None:
-                process.kill()
+        for server in (self.swift, self.keystone):
+            if server is not None:
+                server.kill()
 
     @property
     def public_url(self) -> str:
         """The address of testyard's account."""
-        return f"{self.swift_url}/v1/AUTH_{self.keystone.add_project('testyard')}"
+        assert self.swift is not None, "Swift does not run"
+        return f"{self.swift.url}/v1/AUTH_{self.keystone.add_project('testyard')}"
 
 
 @contextmanager
@@ -196,3 +187,12 @@ def openstack(folder: Path) -> Iterator[Cloud]:
         yield cloud
     finally:
         cloud.stop()
+
+
+def _program(
+    name: str, folder: Path, arguments: tuple[str, ...], password: str, tied: signal.Signals | None
+) -> Program:
+    module = {"keystone": "tests.keystone_server", "swift": "tests.keystone_swift"}[name]
+    environment = {**os.environ, "KEYSTONE_PASSWORD": password, "PYTHONPATH": os.pathsep.join(sys.path)}
+    argv = [sys.executable, "-m", module, str(folder), *arguments]
+    return Program(name, argv, folder / f"{name}.log", environment=environment, tied=tied)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """OpenStack Keystone in one process, on loopback: SQLite, Fernet tokens, one thread; 4 s to start.
 
-    python -m tests.keystone_server FOLDER PORT     # the admin's password comes from KEYSTONE_PASSWORD
+    python -m tests.keystone_server FOLDER PORT REGION     # the admin's password comes from KEYSTONE_PASSWORD
 
 The folder keeps everything; a second start finds it there.
 """
@@ -19,8 +19,6 @@ from keystone.common.sql import upgrades
 from keystone.server import backends, configure
 from keystone.server.flask.application import application_factory
 from keystone.server.flask.core import setup_app_middleware
-
-REGION = "one"
 
 # the fewest rounds for passwords; Keystone's own cache, right for one process, makes an answer 20 ms, not 400
 _CONFIG = """\
@@ -61,20 +59,20 @@ def create_keys(folder: Path) -> None:
             (folder / name).write_bytes(Fernet.generate_key())
 
 
-def create_tables(url: str, password: str) -> None:
+def create_tables(url: str, region: str, password: str) -> None:
     """Make the database and its first account: admin of the project admin. Loads the back-ends."""
     upgrades.offline_sync_database_to_version()
     first = Bootstrapper()
     first.admin_username = first.project_name = first.admin_role_name = "admin"
     first.admin_password = password
     first.public_url = first.internal_url = first.admin_url = url
-    first.service_name, first.region_id = "keystone", REGION
+    first.service_name, first.region_id = "keystone", region
     first.bootstrap()
 
 
 def main() -> None:
     """Serve until killed."""
-    folder, port = Path(sys.argv[1]), int(sys.argv[2])
+    folder, port, region = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     sys.argv = sys.argv[:1]  # Keystone would read it too
     for name in ("fernet", "credential"):
         create_keys(folder / name)
@@ -84,7 +82,7 @@ def main() -> None:
     if (folder / "keystone.sqlite").exists():
         backends.load_backends()
     else:
-        create_tables(f"http://127.0.0.1:{port}/v3", os.environ["KEYSTONE_PASSWORD"])
+        create_tables(f"http://127.0.0.1:{port}/v3", region, os.environ["KEYSTONE_PASSWORD"])
     application = setup_app_middleware(application_factory())
     with make_server("127.0.0.1", port, application, handler_class=Handler) as server:
         server.serve_forever()

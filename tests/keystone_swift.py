@@ -19,7 +19,7 @@ from testyard.local.swift_server import Flights, patch_process, start_servers
 SERVICE_USER = "swift"
 SERVICE_PROJECT = "service"
 
-# without a cache, a token that was revoked is refused at once
+# the type is for application credentials with access rules; without a cache, a token that was revoked is refused at once
 _FILTERS = """
 [filter:authtoken]
 paste.filter_factory = keystonemiddleware.auth_token:filter_factory
@@ -32,6 +32,7 @@ project_name = {project}
 user_domain_id = default
 project_domain_id = default
 delay_auth_decision = true
+service_type = object-store
 token_cache_time = -1
 include_service_catalog = false
 [filter:keystoneauth]
