@@ -19,7 +19,8 @@ from testyard.local.swift_server import Flights, patch_process, start_servers
 SERVICE_USER = "swift"
 SERVICE_PROJECT = "service"
 
-# the type is for application credentials with access rules; without a cache, a token that was revoked is refused at once
+# without a cache, a revoked token is refused at once. Access rules of application credentials need type and
+# catalogue: without the catalogue, as Swift's sample has it, this middleware answers 500 to them
 _FILTERS = """
 [filter:authtoken]
 paste.filter_factory = keystonemiddleware.auth_token:filter_factory
@@ -34,7 +35,6 @@ project_domain_id = default
 delay_auth_decision = true
 service_type = object-store
 token_cache_time = -1
-include_service_catalog = false
 [filter:keystoneauth]
 use = egg:swift#keystoneauth
 operator_roles = member

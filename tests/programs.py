@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Servers that are programs of the tests, ended by their own pid:
 
-    program = Program("keystone", [sys.executable, "-m", "…"], tmp_path / "keystone.log")
-    program.start(url)   # .pid .stop() .kill()
+program = Program("keystone", [sys.executable, "-m", "…"], tmp_path / "keystone.log")
+program.start(url)   # .pid .stop() .kill()
 """
 
 from __future__ import annotations
@@ -83,7 +83,9 @@ class Program:
             if code is not None:
                 raise ProgramError(f"{self.name} ended with {code}. {last_lines(self.log)}")
             if time.monotonic() > give_up:
-                raise ProgramError(f"{self.name} does not answer after {seconds:.0f} s. {last_lines(self.log)}")
+                raise ProgramError(
+                    f"{self.name} does not answer after {seconds:.0f} s. {last_lines(self.log)}"
+                )
             time.sleep(0.05)
 
     def kill(self) -> None:
