@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.sshd import far_machine, make_key
 from tests.system import PACKAGES
 from tests.testbeds import prepared, ran, started
 from tests.trees import account
@@ -25,15 +26,6 @@ from testyard.local.ports import free_ports
 from worker.testbed.ssh import SshTestbed
 
 pytestmark = pytest.mark.root
-
-#: sshd, in namespaces whose /tmp is its folder; all that a client may ask for is allowed.
-_FAR = """\
-mount --bind "$1" /tmp && mount -t tmpfs none /run && mkdir -m 755 /run/sshd &&
-exec /usr/sbin/sshd -D -E /tmp/log -f /dev/null -p "$2" -o ListenAddress=127.0.0.1 -h /tmp/host \
-    -o PidFile=none -o AuthorizedKeysFile=/tmp/key.pub -o StrictModes=no -o PermitRootLogin=yes \
-    -o LogLevel=DEBUG1 -o AcceptEnv=* -o AllowAgentForwarding=yes -o X11Forwarding=yes \
-    -o AllowTcpForwarding=yes
-"""
 
 
 @dataclass(frozen=True)
@@ -76,30 +68,14 @@ class Far:
         return found
 
 
-def _key(file: Path) -> None:
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(file)], check=True)
-
-
 @pytest.fixture(scope="module")
 def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Far]:
     folder, port = tmp_path_factory.mktemp("far"), free_ports(1)[0]
-    folder.chmod(0o1777)
     for name in ("host", "key", "other"):
-        _key(folder / name)
+        make_key(folder / name)
     (folder / "known").write_text(f"[127.0.0.1]:{port} {(folder / 'host.pub').read_text()}")
-    apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    (folder / "log").touch()
-    server = subprocess.Popen([*apart, "sh", "-c", _FAR, "sh", str(folder), str(port)])
-    made = Far(folder, port)
-    try:
-        deadline = time.monotonic() + 20
-        while "Server listening" not in (folder / "log").read_text():
-            assert time.monotonic() < deadline, (folder / "log").read_text()
-            time.sleep(0.02)
-        yield made
-    finally:
-        server.kill()
-        server.wait()
+    with far_machine(folder, "127.0.0.1", port):
+        yield Far(folder, port)
 
 
 def test_a_package_is_tested_over_there_and_nothing_of_ours_goes_with_it(far: Far, tmp_path: Path) -> None:
