@@ -14,7 +14,10 @@ from hypothesis import settings
 from sqlalchemy import Engine
 
 from tests.postgres import Postgres, postgres_server
+from tests.scheduling import pytest_collection_modifyitems, pytest_xdist_make_scheduler
 from testyard.index import open_index
+
+__all__ = ["pytest_collection_modifyitems", "pytest_xdist_make_scheduler"]
 
 #: Makes the address of an index without tables, a new one at each call.
 NewIndex = Callable[[], str]
