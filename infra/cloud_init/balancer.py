@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address
 
-from infra.cloud_init.common import PORTS, WEB_PORT, operators
+from infra.cloud_init.common import FRONT_PORT, PORTS, WEB_PORT
 from infra.cloud_init.document import Document, File, program
 from infra.settings import addresses
 from infra.settings.services import Balancer
@@ -40,14 +40,17 @@ defaults
     # another instance answers while one is made anew
     option redispatch
     retry-on conn-failure
-    option forwardfor
+    option forwardfor if-none
     option httpchk GET /health
     default-server check inter 2s fall 2 rise 1
 """
-_RULES = """\
+_UNSAID = """\
     # who asks is what the socket says, not what the client says
     http-request del-header X-Forwarded-For
-    http-request return status 200 content-type text/plain string "ok" if {{ path {health} }}
+"""
+_RULES = f"""\
+{_UNSAID}\
+    http-request return status 200 content-type text/plain string "ok" if {{{{ path {{health}} }}}}
 """
 
 
@@ -61,7 +64,6 @@ def balancer(settings: Settings) -> str:
     return Document(
         kind="balancer",
         name="balancer",
-        keys=operators(settings),
         node=node,
         packages=("haproxy", "openssl", *(("certbot",) if acme else ())),
         masked=("haproxy",),
@@ -93,6 +95,10 @@ def haproxy_config(settings: Settings) -> str:
 def _frontends(wanted: Balancer) -> list[str]:
     """The one that answers comes last, its routes follow."""
     rules = _RULES.format(health=HEALTH)
+    if wanted.kind == "octavia":
+        # the cloud's balancer has said who asks
+        said = rules.replace(_UNSAID, "")
+        return [f"frontend front\n    bind :{FRONT_PORT}\n", said]
     if wanted.tls == "none":
         return ["frontend front\n    bind :80\n", rules]
     plain = "frontend plain\n    bind :80\n"

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from infra.cloud_init.common import VHOST, names, operators
+from infra.cloud_init.common import VHOST, names
 from infra.cloud_init.document import Document, File, etc, program
 from infra.settings.stage import Settings
 
@@ -33,7 +33,6 @@ def broker(settings: Settings, number: int) -> str:
     return Document(
         kind="broker",
         name=name,
-        keys=operators(settings),
         node={"DATA_DIR": _DATA, "CODE_KIND": ""},
         packages=("rabbitmq-server",),
         masked=("rabbitmq-server",),

@@ -17,11 +17,8 @@ VHOST = "testyard"
 #: Where each function listens on its instance, and the site on its.
 PORTS = {"index": 8001, "status": 8002, "request": 8003, "webhook": 8004, "forge": 8005, "notify": 8006}
 WEB_PORT = 8080
-
-
-def operators(settings: Settings) -> tuple[str, ...]:
-    """Lines of authorized_keys."""
-    return tuple(operator.key for operator in settings.operators)
+#: Where HAProxy listens on each of these when the cloud balances.
+FRONT_PORT = 8000
 
 
 def names(settings: Settings) -> File:

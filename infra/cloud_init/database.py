@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from infra.cloud_init.common import operators
 from infra.cloud_init.document import Document, File, etc, program
 from infra.settings.stage import Settings
 
@@ -42,7 +41,6 @@ def database(settings: Settings) -> str:
     return Document(
         kind="database",
         name="database",
-        keys=operators(settings),
         node={"DATA_DIR": "/srv/data", "CODE_KIND": ""},
         packages=("postgresql",),
         files=(

@@ -37,7 +37,6 @@ class Document:
 
     kind: str
     name: str
-    keys: tuple[str, ...]
     node: Mapping[str, str] = field(default_factory=dict)
     packages: tuple[str, ...] = ()
     files: tuple[File, ...] = ()
@@ -52,7 +51,6 @@ class Document:
             "manage_etc_hosts": False,
             "disable_root": True,
             "ssh_pwauth": False,
-            "ssh_authorized_keys": list(self.keys),
             "groups": ["testyard"],
             "users": ["default", _SYSTEM_USER],
             "bootcmd": [["systemctl", "mask", f"{unit}.service"] for unit in self.masked],
@@ -71,6 +69,11 @@ class Document:
         )
 
 
+#: Operators' keys are no part of the document: another operator would be another instance.
+_SSHD = File(
+    "/etc/ssh/sshd_config.d/testyard.conf",
+    "AuthorizedKeysFile .ssh/authorized_keys /etc/testyard/authorized_keys\n",
+)
 _SYSTEM_USER = {
     "name": "testyard",
     "system": True,
@@ -103,7 +106,7 @@ def template_escaped(text: str) -> str:
 def _common_files() -> tuple[File, ...]:
     names = ("testyard-setup", "testyard-say", "testyard-take-secrets")
     units = ("testyard-start.service", "testyard-secrets.path")
-    return (*map(program, names), *map(unit, units))
+    return (*map(program, names), *map(unit, units), _SSHD)
 
 
 def _written(file: File) -> dict[str, Any]:

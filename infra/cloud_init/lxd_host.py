@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 
-from infra.cloud_init.common import code, operators, topology
+from infra.cloud_init.common import code, topology
 from infra.cloud_init.document import Document, etc, program, unit
 from infra.settings.region import LxdHosts
 from infra.settings.stage import Settings
@@ -22,7 +22,6 @@ def lxd_host(settings: Settings, group: LxdHosts, name: str) -> str:
     return Document(
         kind="lxd-host",
         name=name,
-        keys=operators(settings),
         node=values,
         # autopkgtest's lxd runner is on the worker; the rest makes images here
         packages=("btrfs-progs", "dnsmasq-base", "lxd", "lxd-client", "nftables", "openssl"),
@@ -32,7 +31,6 @@ def lxd_host(settings: Settings, group: LxdHosts, name: str) -> str:
             unit("testyard-images.service"),
             unit("testyard-images.timer"),
             etc("lxd.json", json.dumps(_preseed(settings.flavors.sizes[group.flavor].disk), indent=1)),
-            etc("images.toml", _images(settings, group)),
         ),
     ).render()
 
@@ -43,8 +41,8 @@ def _preseed(disk: int) -> dict[str, object]:
     return {"config": {"core.https_address": f":{LXD_PORT}"}, "storage_pools": [pool]}
 
 
-def _images(settings: Settings, group: LxdHosts) -> str:
-    """Settings of `python -m worker.images`."""
+def image_settings(settings: Settings, group: LxdHosts) -> str:
+    """images.toml, which comes with the secrets: another release is not another host."""
     host = {
         "name": "here",
         "testbed": "lxd",

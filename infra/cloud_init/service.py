@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from infra.cloud_init.common import PORTS, SECRETS, WEB_PORT, code, names, operators, topology
-from infra.cloud_init.document import Document, etc, program
+from infra.cloud_init.balancer import haproxy_config
+from infra.cloud_init.common import PORTS, SECRETS, WEB_PORT, code, names, topology
+from infra.cloud_init.document import Document, File, etc, program
 from infra.settings import addresses
 from infra.settings.stage import Settings
 from testyard.tomltext import toml_text
@@ -29,7 +30,6 @@ def functions(settings: Settings, number: int) -> str:
     return Document(
         kind="functions",
         name=f"functions-{number}",
-        keys=operators(settings),
         node={**values, "SERVICES": units},
         files=(
             *files,
@@ -44,13 +44,16 @@ def functions(settings: Settings, number: int) -> str:
 def web(settings: Settings, number: int) -> str:
     """User data of the instance ``web-NUMBER``; the first is 1."""
     values, files = code(settings, "service")
+    shared = settings.balancer.kind == "octavia"
+    front = (File("/etc/haproxy/haproxy.cfg", haproxy_config(settings)),) if shared else ()
     return Document(
         kind="web",
         name=f"web-{number}",
-        keys=operators(settings),
-        node={**values, "SERVICES": "testyard-web"},
+        node={**values, "SERVICES": "testyard-web haproxy" if shared else "testyard-web"},
+        packages=("haproxy",) if shared else (),
         files=(
             *files,
+            *front,
             names(settings),
             program("testyard-start", source="start-service"),
             etc("ports/web.env", f"PORT={WEB_PORT}\n"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from infra.cloud_init.common import code, names, operators, topology
+from infra.cloud_init.common import code, names, topology
 from infra.cloud_init.document import UNITS, Document, File, etc, program, unit
 from infra.settings.region import Region, Workers
 from infra.settings.sizes import BIG, SMALL
@@ -26,7 +26,6 @@ def worker(settings: Settings, region: Region, group: Workers, name: str) -> str
     return Document(
         kind="worker",
         name=name,
-        keys=operators(settings),
         node={**values, "TESTBED": group.testbed, "REGION": region.name},
         packages=_PACKAGES[group.testbed],
         files=(

@@ -68,12 +68,15 @@ class Identity(Section):
         description="worker and functions must be among them",
     )
     users: tuple[User, ...] = Field(default=(), description="making them takes an admin of the domain")
+    project: str = Field(default="", description="name of the project in which users have their roles")
 
     @model_validator(mode="after")
     def _check(self) -> Identity:
         names = [credential.name for credential in self.credentials]
         reject_twice("credentials: name", names)
         reject_twice("users: name", (user.name for user in self.users))
+        if self.users and not self.project:
+            raise ValueError("project: missing; write the name of the project that the users belong to")
         if missing := {"worker", "functions"} - set(names):
             raise ValueError(f"credentials: {', '.join(sorted(missing))} is missing; write one of that name")
         return self

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-from cdktf import LocalBackend, S3Backend, TerraformOutput, TerraformStack
+from typing import Any
+
+from cdktf import LocalBackend, S3Backend, TerraformOutput, TerraformResourceLifecycle, TerraformStack
 from cdktf_cdktf_provider_openstack.provider import OpenstackProvider
 from constructs import Construct
 
-from infra.settings import Region, Settings, StateStore
+from infra.settings import Region, Settings, Stage, StateStore
 
 # use_lockfile came with 1.10
 TERRAFORM_VERSION = ">= 1.10, < 2.0"
@@ -21,7 +23,8 @@ class RegionStack(TerraformStack):
 
     def __init__(self, scope: Construct, kind: str, *, settings: Settings, region: Region) -> None:
         super().__init__(scope, f"{kind}-{region.name}")
-        self.prefix = f"testyard-{settings.stage}"
+        self.settings, self.region = settings, region
+        self.prefix = settings.prefix
         self.tags = ["testyard", f"stage={settings.stage}"]
         self.add_override("terraform.required_version", TERRAFORM_VERSION)
         # The credentials are read where terraform runs: clouds.yaml or OS_*.
@@ -53,6 +56,14 @@ class RegionStack(TerraformStack):
         # newer than cdktf's class
         self.add_override("terraform.backend.s3.use_lockfile", True)
 
-    def publish(self, name: str, value: str, description: str) -> None:
-        """An output under exactly this name: the contract with other stacks and with operators."""
-        TerraformOutput(self, name, value=value, description=description, static_id=True)
+    def publish(self, name: str, value: Any, description: str, *, secret: bool = False) -> None:
+        """An output under exactly this name: the contract with other stacks, services and operators."""
+        TerraformOutput(
+            self, name, value=value, description=description, static_id=True, sensitive=secret or None
+        )
+
+    def kept_in_production(self) -> TerraformResourceLifecycle | None:
+        """For what holds the only copy of something: a plan that would remove it fails."""
+        if self.settings.stage is not Stage.PRODUCTION:
+            return None
+        return TerraformResourceLifecycle(prevent_destroy=True)

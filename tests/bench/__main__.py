@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import drain, livelog, memory, own_cost, page, pick_up, wall, webhook
+from tests.bench import drain, livelog, memory, own_cost, page, pick_up, synth, wall, webhook
 from tests.bench.figures import Figures
 
 #: Each with its number of runs; called with a folder and that number.
@@ -28,6 +28,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Path, int], Figures], int]] = {
     "memory": (memory.measure, 1),
     "live-log": (livelog.measure, 60),
     "webhook": (webhook.measure, 5_000),
+    "synth": (synth.measure, 5),
     "drain": (drain.measure, 10_000),
 }
 #: Takes half an hour: only when it is asked for.

@@ -53,8 +53,15 @@ FILES_TLS = {"host": "testyard.example.com", "public": True, "tls": "files"}
 
 @pytest.mark.parametrize(
     "settings",
-    [stage("devel"), stage("production"), stage("production", balancer=FILES_TLS)],
-    ids=["plain", "acme", "files"],
+    [
+        stage("devel"),
+        stage("production"),
+        stage("production", balancer=FILES_TLS),
+        stage(
+            "production", balancer={**FILES_TLS, "kind": "octavia", "certificate_ref": "https://b.example/1"}
+        ),
+    ],
+    ids=["plain", "acme", "files", "octavia"],
 )
 def test_haproxy_finds_nothing_odd_in_its_file(settings: Settings, tmp_path: Path) -> None:
     pair = Authority(tmp_path / "ca").issue("testyard.example.com")

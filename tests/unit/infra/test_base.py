@@ -9,12 +9,54 @@ from infra.settings import Settings, load_settings
 Synth = Callable[[Settings], dict[str, dict[str, Any]]]
 
 
-def test_one_stack_per_region_each_with_its_own_cloud(synth: Synth) -> None:
+HOME = ("broker", "database", "functions", "results", "web")
+
+
+def test_each_region_has_its_stacks_and_its_own_cloud(synth: Synth) -> None:
     stacks = synth(load_settings("production"))
-    assert {name: stack["provider"]["openstack"] for name, stack in stacks.items()} == {
-        "network-north": [{"cloud": "testyard-north", "region": "north"}],
-        "network-south": [{"cloud": "testyard-south", "region": "south"}],
+    assert set(stacks) == {
+        *(f"{kind}-north" for kind in ("network", "identity", "lxd-hosts", "workers", *HOME)),
+        *(f"{kind}-south" for kind in ("network", "identity", "workers")),
     }
+    for name, stack in stacks.items():
+        region = name.rpartition("-")[2]
+        assert stack["provider"]["openstack"] == [{"cloud": f"testyard-{region}", "region": region}]
+
+
+def test_flavors_are_made_only_where_that_is_wanted(synth: Synth) -> None:
+    assert {name for name in synth(load_settings("staging")) if name.startswith("flavors")} == {
+        "flavors-north"
+    }
+
+
+def test_secrets_are_in_one_state_that_no_stack_reads(synth: Synth) -> None:
+    stacks = synth(load_settings("staging"))
+    secret = {
+        name
+        for name, stack in stacks.items()
+        for key, output in stack["output"].items()
+        if output.get("sensitive") and not key.startswith("cross-stack-output-")
+    }
+    assert secret == {"identity-north"}
+    read = {
+        (name, remote["config"]["key"])
+        for name, stack in stacks.items()
+        for remote in stack.get("data", {}).get("terraform_remote_state", {}).values()
+    }
+    assert read == {("web-north", "staging/network-north.tfstate")}
+
+
+def test_what_holds_the_only_copy_is_not_removed_in_production(synth: Synth) -> None:
+    kept = ("blockstorage_volume_v3", "objectstorage_container_v1", "networking_floatingip_v2")
+    for stage, expected in (("production", True), ("staging", None)):
+        found = [
+            (body.get("lifecycle") or {}).get("prevent_destroy")
+            for stack in synth(load_settings(stage)).values()
+            for kind in kept
+            for body in stack.get("resource", {}).get(f"openstack_{kind}", {}).values()
+        ]
+        assert found
+        assert set(found) == {expected}
 
 
 def test_versions(synth: Synth) -> None:
