@@ -181,7 +181,7 @@ def test_where_servers_are_put(member: Connection, admin: Connection, boot: Boot
     member.compute.delete_server_group(group)
 
 
-def test_a_stopped_server_starts_again(member: Connection, boot: Boot) -> None:
+def test_a_server_that_is_stopped_started_and_rebuilt(member: Connection, boot: Boot) -> None:
     server = boot("stopped")
     for act, status in (
         (member.compute.stop_server, "SHUTOFF"),
@@ -189,8 +189,10 @@ def test_a_stopped_server_starts_again(member: Connection, boot: Boot) -> None:
     ):
         act(server)
         member.compute.wait_for_server(server, status=status, wait=SECONDS, interval=0.3)
-    member.compute.rebuild_server(server, image=member.image.find_image("plane-amd64").id)
-    member.compute.wait_for_server(server, wait=SECONDS, interval=0.3)
+    rebuilt = member.compute.rebuild_server(server, image=server.image.id, name="rebuilt")
+    assert rebuilt.status == "REBUILD"
+    rebuilt = member.compute.wait_for_server(rebuilt, wait=SECONDS, interval=0.3)
+    assert (rebuilt.id, rebuilt.name) == (server.id, "rebuilt")
     gone(member, server)
 
 

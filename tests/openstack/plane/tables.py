@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The services' databases, made once for a machine and copied for each plane: 50 s become 1.
 
-The template is kept in ``/var/cache/testyard-tests/openstack``, or where ``TESTYARD_TEST_PLANES`` says,
-under a name that changes with the lock file and with what makes the tables.
+The template is kept in ``/var/cache/testyard-tests/openstack`` when root runs the tests, else below
+``~/.cache``, or where ``TESTYARD_TEST_PLANES`` says; its name changes with the lock file and with what
+makes the tables.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from tests.openstack.plane.parts import VENV, environment
 from tests.openstack.plane.state import State, load_or_create
 from tests.programs import ProgramError, last_lines
 
-TEMPLATES = Path(os.environ.get("TESTYARD_TEST_PLANES", "/var/cache/testyard-tests/openstack"))
+_CACHE = Path.home() / ".cache" if os.geteuid() else Path("/var/cache")
+TEMPLATES = Path(os.environ.get("TESTYARD_TEST_PLANES", _CACHE / "testyard-tests" / "openstack"))
 _KEPT = 7 * 86400.0  # seconds after the last use: another clone may have another lock file
 _DATABASES = ("placement", "glance", "neutron", "nova_api", "nova_cell0", "nova_cell1", "cinder")
 _LOCK_FILE = Path(__file__).parents[3] / "requirements" / "openstack.txt"
