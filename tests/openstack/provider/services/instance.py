@@ -144,24 +144,19 @@ def _hints(wanted: Values) -> dict[str, Any]:
 
 
 def _ready(connection: Connection, state: Values) -> None:
-    def built() -> bool:
-        server = connection.compute.get_server(state["id"])
-        if server.status == "ERROR":
-            raise ProviderError(
-                f"the instance is in ERROR: {(server.fault or {}).get('message', 'no reason given')}"
-            )
-        return bool(server.status == "ACTIVE")
-
-    wait_until(built, seconds=_BUILD_SECONDS, what="the instance is ACTIVE")
+    _status(connection, state["id"], "ACTIVE")
     _power(connection, state["id"], state.get("power_state") or "active")
 
 
-def _status(connection: Connection, id_: str, *wanted: str) -> None:
-    wait_until(
-        lambda: connection.compute.get_server(id_).status in wanted,
-        seconds=_BUILD_SECONDS,
-        what=f"the instance is {' or '.join(wanted)}",
-    )
+def _status(connection: Connection, id_: str, wanted: str) -> None:
+    def reached() -> bool:
+        server = connection.compute.get_server(id_)
+        if server.status == "ERROR":
+            reason = (server.fault or {}).get("message", "no reason given")
+            raise ProviderError(f"the instance is in ERROR: {reason}")
+        return bool(server.status == wanted)
+
+    wait_until(reached, seconds=_BUILD_SECONDS, what=f"the instance is {wanted}")
 
 
 def _power(connection: Connection, id_: str, wanted: str) -> None:
