@@ -86,6 +86,12 @@ class Terraform:
             if one["change"]["actions"] not in (["no-op"], ["read"])
         }
 
+    def ids(self) -> dict[str, str]:
+        """Each resource's id in the cloud, by address."""
+        state = json.loads(self.must("show", "-json"))
+        found = state["values"]["root_module"]["resources"]
+        return {one["address"]: one["values"]["id"] for one in found if one["mode"] == "managed"}
+
     def outputs(self) -> dict[str, Any]:
         """Each output's value."""
         return {name: one["value"] for name, one in json.loads(self.must("output", "-json")).items()}

@@ -129,6 +129,11 @@ def test_nothing_in_two_ways_is_no_difference() -> None:
     assert merge(block, {"a": "x"}, {"a": ""}) == {"a": "", "c": None}
 
 
+def test_what_has_a_default_is_as_the_cloud_says() -> None:
+    block = Block({"d": Attribute("bool", optional=True, default=False)})
+    assert merge(block, {"d": None}, {"d": False}) == {"d": False}
+
+
 def test_facts_name_what_is_there() -> None:
     block = Block({"a": Attribute("string")}, {"b": Nested("set", Block({"c": Attribute("string")}))})
     told = with_facts(block, Facts(replaces="a b.c", defaults={"b.c": "d"}, computed_blocks="b"))

@@ -70,11 +70,11 @@ def merge(block: Block, base: Mapping[str, Any], observed: Mapping[str, Any]) ->
     """``base`` with what was ``observed`` in the cloud; nothing stays unknown.
 
     Where both say nothing, each in its own way (null, "", no items), ``base`` stays: else each plan
-    would find a difference.
+    would find a difference. What is computed or has a default is as the cloud says.
     """
     merged = dict(known(dict(base)))
-    computed = {name for name, one in block.attributes.items() if one.computed}
+    told = {name for name, one in block.attributes.items() if one.computed or one.default is not None}
     for name, seen in observed.items():
-        if seen or merged.get(name) or (name in computed and merged.get(name) is None):
+        if seen or merged.get(name) or (name in told and merged.get(name) is None):
             merged[name] = seen
     return complete(block, merged)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from contextlib import suppress
 from typing import Any
 
 from openstack.connection import Connection
@@ -210,10 +211,12 @@ def _update_metadata(connection: Connection, id_: str, old: Values, new: Values)
 
 
 def _update_groups(connection: Connection, id_: str, old: Any, new: Any) -> None:
+    for name in sorted(set(old or []) - set(new or [])):
+        # a group that has another name by now is not found under its old one
+        with suppress(NotFoundException):
+            connection.compute.remove_security_group_from_server(id_, name)
     for name in sorted(set(new or []) - set(old or [])):
         connection.compute.add_security_group_to_server(id_, name)
-    for name in sorted(set(old or []) - set(new or [])):
-        connection.compute.remove_security_group_from_server(id_, name)
 
 
 def _delete(connection: Connection, state: Values) -> None:
