@@ -11,7 +11,7 @@ import pytest
 from openstack.connection import Connection
 
 from tests.openstack.plane.cloud import ADMIN_CLOUD, Plane, plane_of, running_plane
-from tests.openstack.plane.state import load_or_create
+from tests.openstack.plane.state import known, load_or_create
 from tests.openstack.terraform import terraform_rc
 
 __all__ = ["terraform_rc"]
@@ -25,6 +25,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
     """
     folder = os.environ.get("TESTYARD_TEST_PLANE")
     if folder:
+        assert known(Path(folder)), f"TESTYARD_TEST_PLANE: no plane is in {folder}"
         yield plane_of(load_or_create(Path(folder)))
         return
     with running_plane(tmp_path_factory.mktemp("plane")) as found:

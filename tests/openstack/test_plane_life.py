@@ -57,6 +57,15 @@ def test_a_plane_that_is_not_there_cannot_be_ended(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, f"{tmp_path}: no plane runs there.\n")
 
 
+def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "letter").write_text("dear")
+    tmp_path.chmod(0o755)
+    told = f"{tmp_path} holds other things: name a folder that is new, empty or a plane's.\n"
+    assert call("up", tmp_path).stderr == told
+    assert [path.name for path in tmp_path.iterdir()] == ["letter"]
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+
+
 @pytest.mark.long  # 60 to 100 s: it starts twice
 def test_a_plane_starts_again_with_all_it_had(folder: Path) -> None:
     started = call("up", folder)

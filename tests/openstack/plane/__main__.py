@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 from tests.openstack.plane.cloud import ADMIN_CLOUD, CLOUD, Servers
+from tests.openstack.plane.state import known
 from tests.programs import last_lines
 from testyard.errors import TestyardError
 from testyard.local.files import make_private_folder, write_private
@@ -29,6 +30,8 @@ _HERE = Path(__file__).parents[3]
 def up(folder: Path) -> None:
     """Start a keeper in the background and wait until all parts answer."""
     pid_file, log = folder / "pid", folder / "keeper.log"
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not known(folder))):
+        sys.exit(f"{folder} holds other things: name a folder that is new, empty or a plane's.")
     make_private_folder(folder)
     if _running(pid_file):
         sys.exit(f"{folder}: a plane runs there already.")

@@ -13,6 +13,7 @@ from testyard.local.files import make_private_folder, write_private
 from testyard.local.ports import LOOPBACK, free_ports
 
 REGION = "RegionOne"
+_FILE = "state.json"
 #: Each has one port; Swift's three last ones are its own affair.
 PORT_NAMES = (
     "keystone",
@@ -63,11 +64,16 @@ class State:
         return self.folder / "seeded"
 
 
+def known(folder: Path) -> bool:
+    """Whether a plane was started in ``folder`` before."""
+    return (folder / _FILE).exists()
+
+
 def load_or_create(folder: Path) -> State:
     """The state in ``folder``, which need not be there yet."""
     folder = folder.absolute()
     make_private_folder(folder)
-    file = folder / "state.json"
+    file = folder / _FILE
     if not file.exists():
         made = State(
             folder,
