@@ -20,6 +20,7 @@ from testyard.cli import (
     doctor,
     followed,
     hooking,
+    infra,
     local,
     queue,
     reproduce,
@@ -53,6 +54,11 @@ app.command("reproduce")(reproduce.reproduce)
 app.command("cancel")(cancelling.cancel)
 app.command("audit")(audit.audit)
 app.command("doctor")(doctor.doctor)
+app.command(
+    "infra",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(infra.infra)
 
 
 def _version(wanted: bool) -> None:

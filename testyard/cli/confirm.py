@@ -16,11 +16,11 @@ FEW = 3
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, however many they are.")]
 
 
-def confirm(count: int, noun: str, *, yes: bool) -> None:
-    """Ask if there are more than a few. Raises UsageError if the answer is no, or nobody can answer."""
-    if yes or count <= FEW:
+def confirm(count: int, noun: str, *, yes: bool, few: int = FEW) -> None:
+    """Ask if there are more than a ``few``. Raises UsageError if the answer is no, or nobody can answer."""
+    if yes or count <= few:
         return
-    question = f"{count} {noun}s: go on?"
+    question = f"{count} {noun if count == 1 else f'{noun}s'}: go on?"
     if not sys.stdin.isatty():
         raise UsageError(
             f"{question} Nothing was done.", resolution="Say so with --yes, or look with --dry-run."
