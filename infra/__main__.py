@@ -8,9 +8,11 @@ The stage is ``--stage`` or ``TESTYARD_STAGE`` (the cdktf command line hands no 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 
+from infra.describe import describe
 from infra.node import prepare_node
 from infra.settings import load_settings
 from testyard.errors import SettingsError
@@ -26,9 +28,15 @@ def main() -> None:
         default=os.environ.get("TESTYARD_STAGE") or "devel",
         help="devel, staging, production, or a TOML file (default: TESTYARD_STAGE, then devel)",
     )
+    parser.add_argument(
+        "--describe", action="store_true", help="write nothing, print what the stage consists of, as JSON"
+    )
     arguments = parser.parse_args()
     try:
         settings = load_settings(arguments.stage)
+        if arguments.describe:
+            sys.stdout.write(json.dumps(describe(settings), indent=1) + "\n")
+            return
         prepare_node()
     except SettingsError as error:
         sys.exit(f"infra: {error}")

@@ -49,7 +49,13 @@ class Credential(Section):
     """An application credential of the user that deploys; without a rule it is good for nothing."""
 
     name: Label
-    roles: tuple[str, ...] = Field(default=("member",), min_length=1, description="the deployer's, or fewer")
+    # Keystone tells of a role those that it implies, too: where they are missing here, the next plan
+    # would make the credential anew
+    roles: tuple[str, ...] = Field(
+        default=("member", "reader"),
+        min_length=1,
+        description="the deployer's, or fewer, with those that they imply",
+    )
     rules: tuple[AccessRule, ...] = Field(default=_ANYTHING_IN_THE_STORE, min_length=1)
 
 

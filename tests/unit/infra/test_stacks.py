@@ -276,7 +276,7 @@ def test_every_flavor_that_is_used_is_made(synth: Synth, stage: str) -> None:
 def test_credentials_are_good_for_the_store_alone(staging: dict[str, Stack]) -> None:
     found = resources(staging["identity-north"])
     made = found["identity_application_credential_v3.credential-worker"]
-    assert (made["roles"], made["unrestricted"]) == (["member"], False)
+    assert (made["roles"], made["unrestricted"]) == (["member", "reader"], False)
     assert {(rule["service"], rule["path"]) for rule in made["access_rules"]} == {("object-store", "/v1/**")}
     shown = staging["identity-north"]["output"]
     assert {name for name, output in shown.items() if output.get("sensitive")} == {

@@ -23,6 +23,7 @@ from tests.openstack.provider.services import (
     network_lookup,
     port,
     router,
+    stored_object,
     volume,
 )
 
@@ -39,6 +40,7 @@ _SERVICES = tuple(
         instance,
         volume,
         container,
+        stored_object,
         images,
         identity,
         identity_access,
