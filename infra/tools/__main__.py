@@ -3,199 +3,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated
-
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from infra.settings import Region, Settings, load_settings
-from infra.tools.cloud import cloud_of
-from infra.tools.need import Need, by_flat_rule, of_region, of_testbeds
-from infra.tools.orphans import Orphan, orphans, remove
-from infra.tools.quota import Line, compared, granted
-from infra.tools.rcfiles import clouds_yaml, merged, read_rc, stage_part
-from testyard.cli.confirm import YesOption, confirm
-from testyard.cli.edge import JsonOption, UsageError, explained, print_json, say
-from testyard.cli.terminal import safe_text
-from testyard.local.files import write_private
+from infra.tools.asking import left_over, quota
+from infra.tools.deploying import deploy, destroy, plan, status
+from infra.tools.importing import import_rc
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
-    help="What operators of a cloud do beside `cdktf deploy`.",
+    help="Make a cloud what a stage's settings say, and keep an eye on it.",
 )
-
-#: Name of an amount → what stands behind its number.
-_IN_WORDS = {"cores": "cores", "ram": "GiB of ram", "disk": "GiB of disk"}
-
-StageArgument = Annotated[
-    str, typer.Argument(metavar="STAGE", help="devel, staging, production, or a TOML file of your own.")
-]
-RegionOption = Annotated[str, typer.Option("--region", metavar="NAME", help="Only this one.")]
-
-
-@app.command("quota")
-@explained
-def quota(
-    stage: StageArgument,
-    region: RegionOption = "",
-    margin: Annotated[
-        int, typer.Option(min=0, max=1000, metavar="PERCENT", help="So much more than is needed.")
-    ] = 10,
-    testbeds: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Testbeds in instances, at the same time, in each region.")
-    ] = 0,
-    big: Annotated[
-        int, typer.Option(min=0, metavar="N", help="How many of these are for large packages.")
-    ] = 0,
-    offline: Annotated[bool, typer.Option("--offline", help="Ask no cloud: only what is needed.")] = False,
-    json_: JsonOption = False,
-) -> None:
-    """Show what a stage needs of each region, and what the cloud grants. Exits with 1 if it is too little."""
-    if big > testbeds:
-        raise UsageError(f"--big: {big} is more than --testbeds {testbeds}")
-    settings = load_settings(stage)
-    found: dict[str, tuple[Line, ...]] = {}
-    for one in _regions(settings, region):
-        need = of_region(settings, one).with_margin(margin / 100) + of_testbeds(settings, testbeds, big)
-        found[one.name] = _lines(settings, one, need, offline=offline)
-    flat = by_flat_rule(settings, testbeds) if testbeds else None
-    short = any(line.missing for lines in found.values() for line in lines)
-    if json_:
-        print_json(
-            {
-                "regions": {
-                    name: [{**asdict(line), "missing": line.missing} for line in lines]
-                    for name, lines in found.items()
-                },
-                "testbeds": asdict(of_testbeds(settings, testbeds, big)),
-                "flat_rule": asdict(flat) if flat else None,
-            }
-        )
-    else:
-        for name, lines in found.items():
-            _show_quota(name, lines, offline=offline)
-        if flat:
-            _show_difference(of_testbeds(settings, testbeds, big), flat, testbeds, big)
-    if short:
-        raise typer.Exit(1)
-
-
-@app.command("orphans")
-@explained
-def orphans_(
-    stage: StageArgument,
-    region: RegionOption = "",
-    remove_: Annotated[bool, typer.Option("--remove", help="Delete them, after a question.")] = False,
-    older: Annotated[float, typer.Option("--older", min=0, metavar="DAYS", help="Only these.")] = 0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --remove: delete nothing.")] = False,
-    yes: YesOption = False,
-    json_: JsonOption = False,
-) -> None:
-    """Show what of a stage takes up quota for nothing: volumes, instances, ports, addresses, images."""
-    settings = load_settings(stage)
-    found: list[tuple[str, Orphan]] = []
-    for one in _regions(settings, region):
-        with cloud_of(one) as session:
-            found += [(one.name, each) for each in orphans(session, settings) if each.age >= older]
-    if json_:
-        print_json({"orphans": [{"region": name, **asdict(each)} for name, each in found]})
-    else:
-        _show_orphans(found)
-    if not remove_ or dry_run or not found:
-        return
-    confirm(len(found), "deletion", yes=yes, few=0)
-    for one in _regions(settings, region):
-        with cloud_of(one) as session:
-            for name, each in found:
-                if name == one.name:
-                    remove(session, each)
-    say(f"{len(found)} deleted.")
-
-
-@app.command("import-rc")
-@explained
-def import_rc(
-    files: Annotated[list[Path], typer.Argument(metavar="REGION[-ARCH].rc…", help="Files that set OS_*.")],
-    clouds: Annotated[
-        Path, typer.Option("--clouds", metavar="FILE", help="The clouds.yaml to write, mode 0600.")
-    ] = Path("clouds.yaml"),
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing.")] = False,
-) -> None:
-    """Make a clouds.yaml of old rc files, and print regions for a stage's file. Nothing in them is run."""
-    if clouds.exists() and not dry_run:
-        raise UsageError(f"--clouds: {clouds} is there already", resolution="Name another file.")
-    found = merged(read_rc(path) for path in files)
-    if not dry_run:
-        write_private(clouds, clouds_yaml(found))
-        say(f"{clouds} has {len(found)} clouds, with their secrets; openstacksdk looks for it where you are,")
-        say("in ~/.config/openstack and /etc/openstack, or where OS_CLIENT_CONFIG_FILE says.")
-    typer.echo(stage_part(found), nl=False)
-
-
-def _regions(settings: Settings, name: str) -> Iterator[Region]:
-    found = [region for region in settings.regions if name in ("", region.name)]
-    if not found:
-        names = ", ".join(region.name for region in settings.regions)
-        raise UsageError(f"--region: {name!r} is none of {names}")
-    yield from found
-
-
-def _lines(settings: Settings, region: Region, need: Need, *, offline: bool) -> tuple[Line, ...]:
-    if offline:
-        return tuple(Line(name, value, None, 0) for name, value in asdict(need).items() if value)
-    with cloud_of(region) as session:
-        return compared(need, granted(session, settings))
-
-
-def _show_quota(region: str, lines: tuple[Line, ...], *, offline: bool) -> None:
-    table = Table(f"{region}:", "needed", *(() if offline else ("others", "quota", "missing")), box=None)
-    for line in lines:
-        more = (str(line.others), "none" if line.quota is None else str(line.quota), str(line.missing or ""))
-        style = "red" if line.missing else ""
-        table.add_row(_word(line.name), str(line.need), *(() if offline else more), style=style)
-    Console().print(table)
-
-
-def _word(name: str) -> str:
-    units = {"ram": "ram, GiB", "disk": "disk, GiB", "gigabytes": "volumes, GiB"}
-    return units.get(name, name.replace("_", " "))
-
-
-def _show_difference(need: Need, flat: Need, testbeds: int, big: int) -> None:
-    typer.echo(f"{testbeds} testbeds, {big} of them big: {_amounts(need)}.")
-    typer.echo(f"The old rule, a tenth more than {testbeds} small ones: {_amounts(flat)}.")
-    short = {
-        name: value - getattr(flat, name)
-        for name, value in asdict(need).items()
-        if name in _IN_WORDS and value > getattr(flat, name)
-    }
-    if short:
-        words = ", ".join(f"{value} {_IN_WORDS[name]}" for name, value in short.items())
-        typer.echo(f"By that rule there is too little: {words}.")
-
-
-def _amounts(need: Need) -> str:
-    return ", ".join(f"{getattr(need, name)} {words}" for name, words in _IN_WORDS.items())
-
-
-def _show_orphans(found: list[tuple[str, Orphan]]) -> None:
-    if not found:
-        typer.echo("Nothing is left over.")
-        return
-    several = len({region for region, _ in found}) > 1
-    table = Table(box=None, pad_edge=False)
-    for title in (*(("region",) if several else ()), "kind", "name", "days", "takes", "why"):
-        table.add_column(title, overflow="fold", no_wrap=title in ("region", "kind", "name"))
-    for region, one in found:
-        place = (region,) if several else ()
-        table.add_row(*place, one.kind, safe_text(one.name), f"{one.age:.0f}", one.cost, one.why)
-    Console().print(table)
+app.command("plan")(plan)
+app.command("deploy")(deploy)
+app.command("status")(status)
+app.command("destroy")(destroy)
+app.command("quota")(quota)
+app.command("orphans")(left_over)
+app.command("import-rc")(import_rc)
 
 
 def main() -> None:
