@@ -31,6 +31,7 @@ INSTANCE = Block(
     {
         "network": Nested("list", NETWORK, computed=True),
         "hints": Nested("set", HINTS),
+        "vendor": Nested("set", Block({"quick": Attribute("bool", optional=True)}), replaces=True),
         "timeouts": Nested("single", Block({"create": Attribute("string", optional=True)})),
     },
 )
@@ -105,6 +106,7 @@ def test_what_stays_the_same_is_no_change() -> None:
         ({"network": [{"uuid": "n1"}]}, [("network",)]),
         ({"hints": [{"group": "g2"}]}, [("hints",)]),
         ({"hints": []}, [("hints",)]),
+        ({"vendor": [{"quick": True}]}, [("vendor",)]),
         ({"timeouts": {"create": "5m"}}, []),
     ],
 )
@@ -136,9 +138,9 @@ def test_what_has_a_default_is_as_the_cloud_says() -> None:
 
 def test_facts_name_what_is_there() -> None:
     block = Block({"a": Attribute("string")}, {"b": Nested("set", Block({"c": Attribute("string")}))})
-    told = with_facts(block, Facts(replaces="a b.c", defaults={"b.c": "d"}, computed_blocks="b"))
+    told = with_facts(block, Facts(replaces="a b b.c", defaults={"b.c": "d"}, computed_blocks="b"))
     assert told.attributes["a"].replaces
-    assert told.blocks["b"].computed
+    assert (told.blocks["b"].computed, told.blocks["b"].replaces) == (True, True)
     assert told.blocks["b"].block.attributes["c"].default == "d"
     for wrong in (
         Facts(replaces="x"),

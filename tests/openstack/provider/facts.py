@@ -14,8 +14,8 @@ from tests.openstack.provider.schema import Block
 class Facts:
     """Written by hand from a resource's page in the official provider's documentation.
 
-    Names are separated by spaces; ``block.attribute`` is one inside a block. ``conflicts`` are groups
-    of which one may be given.
+    Names are separated by spaces; ``block.attribute`` is one inside a block. ``replaces`` may name a
+    block, too. ``conflicts`` are groups of which one may be given.
     """
 
     replaces: str = ""
@@ -40,16 +40,18 @@ def with_facts(block: Block, facts: Facts) -> Block:
     if "region" in block.attributes:
         changes.setdefault("region", {})["replaces"] = True
     for name in facts.computed_blocks.split():
-        block = _with_computed_block(block, name)
+        block = _with_block(block, name, computed=True)
+    for name in [name for name in changes if name in block.blocks]:
+        block = _with_block(block, name, **changes.pop(name))
     for path, change in changes.items():
         block = _changed(block, path.split("."), change)
     return block
 
 
-def _with_computed_block(block: Block, name: str) -> Block:
+def _with_block(block: Block, name: str, **change: Any) -> Block:
     if name not in block.blocks:
         raise ValueError(f"facts: no block {name}")
-    return replace(block, blocks={**block.blocks, name: replace(block.blocks[name], computed=True)})
+    return replace(block, blocks={**block.blocks, name: replace(block.blocks[name], **change)})
 
 
 def _changed(block: Block, path: list[str], change: Mapping[str, Any]) -> Block:

@@ -80,7 +80,7 @@ def replacements(block: Block, prior: Mapping[str, Any], planned: Mapping[str, A
             for position, (old, new) in enumerate(zip(before or [], after or [], strict=True)):
                 for path in replacements(nested.block, old, new):
                     yield (name, position, *path)
-        elif _fixed(nested.block, before) != _fixed(nested.block, after):
+        elif nested.replaces or _fixed(nested.block, before) != _fixed(nested.block, after):
             # an item that comes or goes has no path; neither has an item of a set
             yield (name,)
 

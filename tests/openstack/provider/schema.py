@@ -36,13 +36,17 @@ class Block:
 
 @dataclass(frozen=True)
 class Nested:
-    """A nested block. ``max_items`` 0: no limit. ``computed``: the cloud fills it in if none is given."""
+    """A nested block. ``max_items`` 0: no limit. ``computed``: the cloud fills it in if none is given.
+
+    ``replaces``: one more or one less makes a new resource.
+    """
 
     nesting: Nesting
     block: Block
     min_items: int = 0
     max_items: int = 0
     computed: bool = False
+    replaces: bool = False
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,7 @@ SERVICE = Service(
         ),
         "compute_servergroup_v2": Resource(
             Facts(
-                replaces="name policies value_specs rules.max_server_per_host",
+                replaces="name policies value_specs rules rules.max_server_per_host",
                 computed_blocks="rules",
             ),
             _create_group,

@@ -115,7 +115,7 @@ SERVICE = Service(
             Facts(
                 replaces=(
                     "name description unrestricted secret project_id roles expires_at"
-                    " access_rules.path access_rules.method access_rules.service"
+                    " access_rules access_rules.path access_rules.method access_rules.service"
                 ),
                 sensitive="secret",
                 defaults={"unrestricted": False},

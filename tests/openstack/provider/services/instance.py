@@ -20,7 +20,7 @@ _FACTS = Facts(
     # image and flavor are not in it: a new image rebuilds the same instance, a new flavor resizes it
     replaces=(
         "user_data availability_zone_hints availability_zone network_mode config_drive key_pair"
-        " network.uuid network.name network.port network.fixed_ip_v4 network.fixed_ip_v6"
+        " network network.uuid network.name network.port network.fixed_ip_v4 network.fixed_ip_v6"
         " block_device.source_type block_device.uuid block_device.volume_size block_device.destination_type"
         " block_device.boot_index block_device.delete_on_termination block_device.guest_format"
         " block_device.volume_type block_device.device_type block_device.disk_bus block_device.multiattach"

@@ -72,7 +72,11 @@ def _delete(connection: Connection, state: Values) -> None:
 SERVICE = Service(
     {
         "objectstorage_object_v1": Resource(
-            Facts(replaces="container_name name", conflicts=("content source copy_from object_manifest",)),
+            Facts(
+                replaces="container_name name",
+                defaults={"detect_content_type": False},
+                conflicts=("content source copy_from object_manifest",),
+            ),
             _create,
             _read,
             _delete,

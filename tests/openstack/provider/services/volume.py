@@ -152,7 +152,7 @@ SERVICE = Service(
         ),
         "compute_volume_attach_v2": Resource(
             Facts(
-                replaces="instance_id volume_id multiattach tag",
+                replaces="instance_id volume_id multiattach tag vendor_options",
                 defaults={"vendor_options.ignore_volume_confirmation": False},
             ),
             _attach,
