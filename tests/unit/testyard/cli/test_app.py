@@ -24,7 +24,8 @@ def leaves(
     return [leaf for name, inner in command.commands.items() for leaf in leaves(inner, (*words, name))]
 
 
-ALL = leaves(typer.main.get_command(app))
+#: The commands of `infra` are that room's own.
+ALL = [leaf for leaf in leaves(typer.main.get_command(app)) if leaf[0] != ("infra",)]
 OURS = [(words, command) for words, command in ALL if words[0] != "local"]
 #: Becomes the worker, whose output is its log.
 RUN = ("worker", "run")
@@ -98,6 +99,16 @@ def test_the_version(testyard: Command) -> None:
 def test_help_tells_the_exit_codes(testyard: Command) -> None:
     text = testyard("--help").stdout
     assert all(f"{code} " in text for code in (0, 1, 2, 3, 4, 130))
+
+
+def test_infra_is_handed_on(testyard: Command, capfd: pytest.CaptureFixture[str]) -> None:
+    assert testyard("infra", "quota", "devel", "--offline").exit_code == 0
+    assert "RegionOne" in capfd.readouterr().out
+    assert testyard("infra", "quota", "nosuch").exit_code == 1
+    assert "stage: no stage 'nosuch'" in capfd.readouterr().err
+    assert testyard("infra", "nosuch").exit_code == 2
+    assert testyard("infra", "--help").exit_code == 0
+    assert "testyard infra [OPTIONS] COMMAND" in capfd.readouterr().out
 
 
 def test_python_m_testyard() -> None:
