@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from functions.request.calls import Call, answer
 from testyard import fields
+from testyard.cancel import cancelled
 from testyard.errors import (
     ConflictError,
     ForbiddenError,
@@ -26,6 +27,7 @@ from testyard.index.read import find_request
 from testyard.intake import audit
 from testyard.intake.audit import Action
 from testyard.intake.ending import order_end
+from testyard.intake.known import cancelled_ids
 from testyard.intake.schema import asked
 from testyard.openapi.models import Cancelling
 
@@ -58,6 +60,9 @@ def cancel(call: Call) -> Response:
     if found.state not in _UNDER_WAY:
         raise ConflictError(f"The request has ended ({found.state}): nothing is left to cancel.")
     reason = _reason(call)
+    before = _cancelled_before(call, request_id)
+    if before is not None:
+        return _answer(request_id, found, before)
     with index_errors(), call.index.connect() as index:
         request_id = order_end(call.store, index, request_id, found.queue, reason)
     if found.state is RequestState.QUEUED:
@@ -66,8 +71,19 @@ def cancel(call: Call) -> Response:
         event = Event(EventKind.CANCELLED, request_id, found.queue, "", data={"reason": told_all})
         call.sender.tell_all([event])
     _record(call, request_id, {} if found.private else {"reason": reason})
+    return _answer(request_id, found, reason)
+
+
+def _answer(request_id: str, found: _Found, reason: str) -> Response:
     told = Cancelling(id=request_id, state=found.state.value, reason=reason)
     return answer(told.model_dump(mode="json"), 202)
+
+
+def _cancelled_before(call: Call, request_id: str) -> str | None:
+    """Why, if it was asked to end already and all who are to know of that do."""
+    with index_errors(), call.memory.connect() as memory:
+        recorded = request_id in cancelled_ids(memory, [request_id])
+    return cancelled(call.store, request_id) if recorded else None
 
 
 def _record(call: Call, request_id: str, details: Mapping[str, str]) -> None:

@@ -189,6 +189,8 @@ def test_cancel(yard: Api, store_node: Swift) -> None:
     assert (done.status_code, done.json()) == (202, {"id": waits, "state": "queued", "reason": "typo"})
     done = yard.client.delete(f"/api/v1/requests/{runs}", headers=yard.token())
     assert done.json() == {"id": runs, "state": "running", "reason": "by bot"}
+    again = yard.client.delete(f"/api/v1/requests/{runs}?reason=other", headers=yard.token())
+    assert (again.status_code, again.json()) == (202, done.json()), "it is on its way already"
     with SwiftStore(yard.settings.store) as store:
         assert (cancelled(store, waits), cancelled(store, runs)) == ("typo", "by bot")
     with yard.memory.connect() as connection:

@@ -165,8 +165,8 @@ class Policy:
         ]
         named = " or ".join(public) if public else "those whom the operators name"
         if not who.owner:
-            return ForbiddenError(f"log in to {question}", login=True, resolution=f"It is for {named}.")
-        return ForbiddenError(f"{who.owner} may not {question}", resolution=f"It is for {named}.")
+            return ForbiddenError(f"Log in to {question}.", login=True, resolution=f"This is for {named}.")
+        return ForbiddenError(f"{who.owner} may not {question}", resolution=f"This is for {named}.")
 
 
 def check_scope(who: Identity, question: Question) -> None:

@@ -51,6 +51,8 @@ def find_pull_request(projects: Projects, address: str) -> PullRequest:
         project = projects.of(forge, found[1])
         if project is not None and urlsplit(project.url)[:2] == (parts.scheme, parts.netloc):
             return PullRequest(project, found[1], int(found[2]))
+    if read and not projects.by_name:
+        raise RequestError("intake.projects", "not set, or names no project: docs/hooks.md, step 1")
     if read:
         raise RequestError("address", f"intake.projects names no project for {address[:200]!r}")
     raise RequestError(

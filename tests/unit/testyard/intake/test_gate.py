@@ -80,7 +80,7 @@ def test_without_a_file_token_holders_and_operators_may_request(gate: Gate) -> N
     gate.allow([wish(readable_by="someone")], OPERATOR)
     with pytest.raises(ForbiddenError, match="github/jane may not request tests of gzip") as refused:
         gate.allow([wish()], JANE)
-    assert refused.value.resolution == "It is for holders of a token."
+    assert refused.value.resolution == "This is for holders of a token."
     assert not refused.value.login
 
 
@@ -94,7 +94,7 @@ def test_where_people_log_in_a_token_alone_is_no_right(settings: Settings, memor
 
 
 def test_who_is_not_known_is_asked_to_log_in(gate: Gate) -> None:
-    with pytest.raises(ForbiddenError, match="log in to request tests of gzip in ubuntu of noble") as refused:
+    with pytest.raises(ForbiddenError, match="Log in to request tests of gzip in ubuntu of noble") as refused:
         gate.allow([wish()], ANONYMOUS)
     assert refused.value.login
 

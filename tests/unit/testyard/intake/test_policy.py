@@ -132,11 +132,11 @@ def test_a_refusal_says_what_would_be_needed() -> None:
     ) as no:
         parse_policy(RULES).check(JOE, GZIP, Asked())
     assert no.value.resolution == (
-        "It is for members of launchpad/core or whoever may upload the package or one of its triggers."
+        "This is for members of launchpad/core or whoever may upload the package or one of its triggers."
     )
     with pytest.raises(ForbiddenError) as named:
         parse_policy('[[rule]]\nwho="github/secret-*"\nmay="request"\n').check(JOE, GZIP, Asked())
-    assert named.value.resolution == "It is for those whom the operators name."
+    assert named.value.resolution == "This is for those whom the operators name."
 
 
 @pytest.mark.parametrize(
