@@ -45,7 +45,13 @@ class StandIn:
     ) -> None:
         """See `Testbed`."""
 
-    def start(self, workspace: Workspace, command: Command, cancelled: Callable[[], bool]) -> Process:
+    def start(
+        self,
+        workspace: Workspace,
+        command: Command,
+        note: Callable[[str], None],
+        cancelled: Callable[[], bool],
+    ) -> Process:
         """See `Testbed`."""
         workspace.out.parent.mkdir()
         reader, writer = output_pipe()
