@@ -8,7 +8,9 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -369,3 +371,20 @@ def test_settings_are_read_as_all_others_read_them(tmp_path: Path) -> None:
     assert load_webhook_settings({}) == WebhookSettings()
     with pytest.raises(SettingsError, match="no file"):
         load_webhook_settings({"TESTYARD_CONFIG": str(tmp_path / "none")})
+
+
+def test_the_delivery_by_hand_of_the_documentation(served: Served, rabbit: Rabbit, tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "hooks.md").read_text()
+    (block,) = (found for found in re.findall(r"^```sh\n(.*?)^```", text, re.S | re.M) if "openssl" in found)
+    (tmp_path / "pull.json").write_bytes(github_pull("opened").body)
+    script = block.replace("https://tests.example.org", served.url).replace("a long random text", SECRET)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script.replace("curl -sS", "curl -sS --fail-with-body")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [delivery.event for delivery in taken(rabbit)] == ["pull_request"]
